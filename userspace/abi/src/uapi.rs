@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every structure that two programs share: the ioctls of `/dev/kjump`, the handoff block, the
+//! slot at the head of a control page, the entries of an exchange list.
+//!
+//! One `no_std` file, compiled into the command (crate `kjump-abi`) and into the module
+//! (`#[path]`). Fields have fixed widths, padding is explicit, the version comes first, and the
+//! 64-bit fields sit at multiples of 8, so that the layout is the same where `u64` aligns to 4
+//! (i386) and where it aligns to 8. Addresses are physical, in bytes; ranges are half-open.
+
+use core::mem::{offset_of, size_of};
+
+/// Version of the ioctls below; in the first field of each argument. A module refuses another
+/// with `EPROTONOSUPPORT`.
+pub const ABI_VERSION: u32 = 1;
+
+/// The device's path.
+pub const DEVICE: &str = "/dev/kjump";
+
+/// Bytes in a page, on every architecture that kjump knows.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// Where a window ends unless the user says otherwise: 16 MiB.
+pub const DEFAULT_WINDOW_END: u64 = 16 << 20;
+
+/// `_IOWR('k', nr, T)` as `include/uapi/asm-generic/ioctl.h` computes it.
+const fn iowr<T>(nr: u32) -> u32 {
+    (3 << 30) | ((size_of::<T>() as u32) << 16) | ((b'k' as u32) << 8) | nr
+}
+
+/// Starts a load: [`Prepare`].
+pub const IOC_PREPARE: u32 = iowr::<Prepare>(0xe0);
+/// Adds a segment to a load under way: [`Segment`]. Any number of times.
+pub const IOC_SEGMENT: u32 = iowr::<Segment>(0xe1);
+/// Ends a load: [`Commit`].
+pub const IOC_COMMIT: u32 = iowr::<Commit>(0xe2);
+/// Jumps to what is loaded, or to the resident peer: [`Jump`].
+pub const IOC_JUMP: u32 = iowr::<Jump>(0xe3);
+/// In a peer: goes back to the kernel that it was entered from: [`Back`].
+pub const IOC_BACK: u32 = iowr::<Back>(0xe4);
+/// Frees a load or a resident peer: [`Unload`].
+pub const IOC_UNLOAD: u32 = iowr::<Unload>(0xe5);
+/// Tells the state: [`Status`].
+pub const IOC_STATUS: u32 = iowr::<Status>(0xe6);
+/// In a peer: a copy of the handoff block: [`Handoff`].
+pub const IOC_HANDOFF: u32 = iowr::<Handoff>(0xe7);
+
+/// Argument of [`IOC_PREPARE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prepare {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: `PREPARE_*`.
+    pub flags: u32,
+    /// In: the window is RAM in `[0, window_end)`, bytes, a multiple of the page size. Ignored
+    /// with [`PREPARE_ONE_WAY`].
+    pub window_end: u64,
+    /// Out: physical address of the jump-back entry; 0 with [`PREPARE_ONE_WAY`].
+    pub jump_back_entry: u64,
+    /// Out: physical address of the handoff block; 0 with [`PREPARE_ONE_WAY`].
+    pub handoff: u64,
+}
+/// [`Prepare::flags`]: nothing is preserved, segments may lie in any RAM, nobody comes back.
+pub const PREPARE_ONE_WAY: u32 = 1;
+
+/// Argument of [`IOC_SEGMENT`]: `bufsz` bytes at `buf`, then zeros up to `memsz`, go to `mem`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Segment {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: address of the contents in the caller.
+    pub buf: u64,
+    /// In: bytes at `buf`, at most `memsz`.
+    pub bufsz: u64,
+    /// In: physical destination, page-aligned.
+    pub mem: u64,
+    /// In: bytes at the destination; rounded up to whole pages. Not 0.
+    pub memsz: u64,
+}
+
+/// Argument of [`IOC_COMMIT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commit {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: `COMMIT_*`.
+    pub flags: u32,
+    /// In: physical address of the first instruction; must lie in a segment.
+    pub entry: u64,
+    /// In: physical address of boot_params (i386: handed over in ESI), or 0.
+    pub boot_params: u64,
+    /// Must be 0.
+    pub reserved: u64,
+}
+/// [`Commit::flags`]: the load outlives the open file.
+pub const COMMIT_KEEP: u32 = 1;
+
+/// Argument of [`IOC_JUMP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Jump {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: `JUMP_*`.
+    pub flags: u32,
+    /// In: the command word for the peer, see [`COMMANDS`].
+    pub command: u32,
+    /// In: number of a rung of the way down that is to fail, 0 for none. For tests: refused with
+    /// `EOPNOTSUPP` unless the module was loaded with `testing=1`.
+    pub fail_at: u32,
+    /// Out: what the peer answered; `STATUS_*` where it did not.
+    pub status: u32,
+    /// Out: number of the rung that failed, 0 if none did; see [`RUNGS`].
+    pub failed_rung: u32,
+    /// Must be 0.
+    pub reserved: [u32; 2],
+}
+/// [`Jump::flags`] and [`Back::flags`]: leave user space and kernel threads running until the
+/// interrupts go off.
+pub const JUMP_NO_FREEZER: u32 = 1;
+/// [`Jump::flags`] and [`Back::flags`]: take CPUs down by hotplug (`remove_cpu`) and call no PM
+/// notifiers, although the other set could be resolved.
+pub const JUMP_HOTPLUG_CPUS: u32 = 2;
+
+/// Argument of [`IOC_BACK`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Back {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: `JUMP_*`.
+    pub flags: u32,
+    /// In: the answer, `0..=STATUS_MAX`.
+    pub status: u32,
+    /// In: as [`Jump::fail_at`].
+    pub fail_at: u32,
+    /// Out, when the peer is entered again: the new command word.
+    pub command: u32,
+    /// Out: as [`Jump::failed_rung`].
+    pub failed_rung: u32,
+    /// Must be 0.
+    pub reserved: [u32; 2],
+}
+
+/// Argument of [`IOC_UNLOAD`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unload {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+}
+
+/// The largest answer a peer may give.
+pub const STATUS_MAX: u32 = 0x7fff_ffff;
+/// [`Jump::status`]: the peer came back without an answer (a peer without kjump, say).
+pub const STATUS_NONE: u32 = 0x8000_0000;
+/// [`Jump::status`]: the peer panicked; [`Mailbox::reason`] has the message.
+pub const STATUS_PANIC: u32 = 0x8000_0001;
+
+/// Command words by name. Words of `0x6b63xxxx` ("kc") are kjump's; `0x6b630001` is the number
+/// that seed 000 gives. Others are the users' own.
+pub const COMMANDS: &[(&str, u32)] =
+    &[("none", 0), ("hibernate", 0x6b63_0001), ("shell", 0x6b63_0002), ("run", 0x6b63_0003)];
+
+/// The rungs of the way down by name, in the order they are taken; rung N is `RUNGS[N - 1]`.
+pub const RUNGS: &[&str] = &[
+    "sleep-lock",
+    "vt-switch",
+    "notifiers",
+    "sync",
+    "tasks",
+    "kernel-threads",
+    "consoles",
+    "devices",
+    "devices-late",
+    "cpus",
+    "interrupts",
+    "syscore",
+    "page-map",
+    "platform",
+    "processor",
+];
+/// Number of [`RUNGS`].
+pub const RUNG_COUNT: usize = 15;
+
+/// [`Status::state`]: nothing is loaded.
+pub const STATE_EMPTY: u32 = 0;
+/// [`Status::state`]: between [`IOC_PREPARE`] and [`IOC_COMMIT`].
+pub const STATE_PREPARING: u32 = 1;
+/// [`Status::state`]: loaded, never entered.
+pub const STATE_LOADED: u32 = 2;
+/// [`Status::state`]: a jump is under way.
+pub const STATE_AWAY: u32 = 3;
+/// [`Status::state`]: the peer came back and can be entered again.
+pub const STATE_RETURNED: u32 = 4;
+/// [`Status::state`]: this kernel is itself a peer: a handoff was found.
+pub const STATE_PEER: u32 = 5;
+/// Names of the states by number.
+pub const STATES: &[&str] = &["empty", "preparing", "loaded", "away", "returned", "peer"];
+
+/// Slots of [`Status::stamps`]: `stamps[0]` is the start, `stamps[N]` the moment rung N was
+/// reached, `stamps[STAMP_LEAVE]` just before the stub, `stamps[STAMP_RETURN]` just after it,
+/// `stamps[STAMP_UP + N]` the moment rung N was undone, `stamps[STAMP_END]` the end.
+pub const STAMP_COUNT: usize = 36;
+/// See [`STAMP_COUNT`].
+pub const STAMP_LEAVE: usize = 16;
+/// See [`STAMP_COUNT`].
+pub const STAMP_RETURN: usize = 17;
+/// See [`STAMP_COUNT`].
+pub const STAMP_UP: usize = 18;
+/// See [`STAMP_COUNT`].
+pub const STAMP_END: usize = 34;
+
+/// Argument of [`IOC_STATUS`]; everything but `version` is an answer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// `STATUS_FLAG_*`.
+    pub flags: u32,
+    /// `STATE_*`.
+    pub state: u32,
+    /// Bit N: `OPTIONAL_SYMBOLS[N]` was found.
+    pub symbols: u32,
+    /// Bytes.
+    pub window_end: u64,
+    /// Physical address, 0 if nothing is loaded; in a peer that of the kernel it came from.
+    pub jump_back_entry: u64,
+    /// Physical address of the handoff block, 0 if none.
+    pub handoff: u64,
+    /// Physical address at which the resident peer is entered next, 0 if none.
+    pub peer_entry: u64,
+    /// RAM pages in the window.
+    pub window_pages: u32,
+    /// Pages that hold the other side's window contents.
+    pub shadow_pages: u32,
+    /// Pages that a load keeps in all: shadow, lists, tables, control, handoff, maps.
+    pub kept_pages: u32,
+    /// Window pages that the last jump backed up.
+    pub backed_up: u32,
+    /// Window pages that the last jump loaded from the shadow.
+    pub loaded: u32,
+    /// Window pages of the peer that were kept when it last came back.
+    pub peer_kept: u32,
+    /// Completed round trips since the load.
+    pub jumps: u32,
+    /// The answer of the last one, as [`Jump::status`].
+    pub last_status: u32,
+    /// Pages allocated by the module and not yet freed, of any kind.
+    pub allocated_pages: u32,
+    /// Frequency of the time stamps, kHz; 0 if the CPU has no TSC.
+    pub tsc_khz: u32,
+    /// Time stamps of the last jump in TSC ticks; 0 where a moment was not reached.
+    pub stamps: [u64; STAMP_COUNT],
+    /// Why the peer came back, if it said so in words; NUL-terminated.
+    pub reason: [u8; 128],
+}
+/// [`Status::flags`]: what is loaded goes one way.
+pub const STATUS_FLAG_ONE_WAY: u32 = 1;
+/// [`Status::flags`]: some open file owns the load.
+pub const STATUS_FLAG_OWNED: u32 = 2;
+/// [`Status::flags`]: this kernel is under lockdown.
+pub const STATUS_FLAG_LOCKDOWN: u32 = 4;
+/// [`Status::flags`]: the module was loaded with `testing=1`.
+pub const STATUS_FLAG_TESTING: u32 = 8;
+
+/// Kernel functions that are not exported to modules and are looked up; bit numbers of
+/// [`Status::symbols`]. docs/symbols.md says what each is for and what happens without it.
+pub const OPTIONAL_SYMBOLS: &[&str] = &[
+    "freeze_processes",
+    "thaw_processes",
+    "freeze_kernel_threads",
+    "freeze_secondary_cpus",
+    "thaw_secondary_cpus",
+    "pm_notifier_call_chain_robust",
+    "pm_notifier_call_chain",
+    "console_suspend_all",
+    "console_resume_all",
+    "pm_prepare_console",
+    "pm_restore_console",
+];
+
+impl Default for Status {
+    fn default() -> Self {
+        // SAFETY: all fields are integers or arrays of integers, for which zero is a value.
+        unsafe { core::mem::zeroed() }
+    }
+}
+
+/// Half-open range of physical addresses, bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Ranges that a handoff block has room for.
+pub const HANDOFF_RANGES: usize = 64;
+/// [`Handoff::magic`].
+pub const HANDOFF_MAGIC: [u8; 8] = *b"KJUMPHO1";
+/// [`Handoff::version`].
+pub const HANDOFF_VERSION: u32 = 1;
+/// [`Handoff::arch`].
+pub const ARCH_I386: u32 = 1;
+/// [`Handoff::arch`].
+pub const ARCH_X86_64: u32 = 2;
+
+/// What kernel A tells a peer: one page in A's memory. docs/protocol.md is its specification.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Handoff {
+    /// [`HANDOFF_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`HANDOFF_VERSION`].
+    pub version: u32,
+    /// Bytes that `crc` covers, from the start of the block.
+    pub size: u32,
+    /// CRC-32 ([`crc32`]) over the first `size` bytes with this field as 0.
+    pub crc: u32,
+    /// `ARCH_*` of kernel A.
+    pub arch: u32,
+    /// Must be 0.
+    pub flags: u32,
+    /// Entries of `ram` in use.
+    pub ram_count: u32,
+    /// `uname -r` of kernel A, NUL-terminated.
+    pub release: [u8; 64],
+    /// Machine fingerprint: CRC-32 of the RAM ranges in the low half, of CPUID's vendor and
+    /// signature in the high half.
+    pub fingerprint: u64,
+    /// The window is RAM in `[0, window_end)`, bytes.
+    pub window_end: u64,
+    /// Physical address of the jump-back entry; its page starts with a [`ControlSlot`].
+    pub jump_back_entry: u64,
+    /// Physical address of the first [`ListPage`] of the exchange list.
+    pub list: u64,
+    /// Physical address of the page map, 0 if there is none.
+    pub page_map: u64,
+    /// Pages (bits) in the page map.
+    pub page_map_pages: u64,
+    /// Physical address of the peer map: a bit for each 4 KiB frame of the window, to be set by
+    /// the peer for what it wants kept until it is entered again.
+    pub peer_map: u64,
+    /// Bytes of the peer map.
+    pub peer_map_size: u64,
+    /// UUID of the image that this jump is for, zeros if none.
+    pub image_uuid: [u8; 16],
+    /// A's RAM, ascending.
+    pub ram: [Range; HANDOFF_RANGES],
+    /// Zeros.
+    pub reserved: [u8; HANDOFF_RESERVED],
+    /// Outside the checksum: written by either side at each crossing.
+    pub mailbox: Mailbox,
+}
+const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - 256;
+
+/// The last 256 bytes of a handoff block.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Mailbox {
+    /// A → peer: the command word.
+    pub command: u32,
+    /// Peer → A: the answer; A writes [`STATUS_NONE`] before each entry.
+    pub status: u32,
+    /// Peer → A: 1 if the peer map is filled in; A writes 0 before each entry.
+    pub peer_map_valid: u32,
+    /// Counts the entries into the peer, from 1.
+    pub entries: u32,
+    /// Peer → A: why it came back, in words; NUL-terminated.
+    pub reason: [u8; 128],
+    /// Zeros.
+    pub reserved: [u8; 112],
+}
+
+/// [`ControlSlot::magic`].
+pub const CONTROL_MAGIC: [u8; 8] = *b"KJUMPCTL";
+
+/// Head of a control page. A peer that is entered finds the page by rounding the jump-back entry
+/// down, and with it the handoff of the kernel that it was entered from **this** time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ControlSlot {
+    /// [`CONTROL_MAGIC`].
+    pub magic: [u8; 8],
+    /// Physical address of the handoff block, 0 if there is none.
+    pub handoff: u64,
+}
+
+/// Entry of an exchange list: a window page and its shadow page, by physical address. The
+/// addresses are page-aligned; the low bits are flags.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListEntry {
+    /// The page in the window, and [`ENTRY_OURS`], [`ENTRY_FIXED`].
+    pub window: u32,
+    /// Its page in the shadow, and [`ENTRY_THEIRS`].
+    pub shadow: u32,
+}
+/// [`ListEntry::window`]: our contents of the page matter: back them up on the way to the peer,
+/// put them back on the way home.
+pub const ENTRY_OURS: u32 = 1;
+/// [`ListEntry::window`]: the page is backed up and put back, but never replaced (page 0, which
+/// holds the firmware's data).
+pub const ENTRY_FIXED: u32 = 2;
+/// [`ListEntry::shadow`]: the peer's contents matter: load them on the way to it.
+pub const ENTRY_THEIRS: u32 = 1;
+
+/// Entries of a [`ListPage`].
+pub const LIST_ENTRIES: usize = 511;
+
+/// A page of an exchange list.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ListPage {
+    /// Physical address of the next page, 0 at the end.
+    pub next: u32,
+    /// Entries in use, `0..=LIST_ENTRIES`.
+    pub count: u32,
+    /// The entries.
+    pub entries: [ListEntry; LIST_ENTRIES],
+}
+
+/// CRC-32 (IEEE 802.3, reflected, as in zlib and gzip) of `bytes`, going on from `crc` (0 first).
+pub const fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+    let mut crc = !crc;
+    let mut i = 0;
+    while i < bytes.len() {
+        crc ^= bytes[i] as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        i += 1;
+    }
+    !crc
+}
+
+// The layouts, checked for whatever width this is compiled for.
+const _: () = {
+    assert!(crc32(0, b"123456789") == 0xcbf4_3926);
+    assert!(RUNGS.len() == RUNG_COUNT && STAMP_LEAVE == RUNG_COUNT + 1);
+    assert!(size_of::<Prepare>() == 32);
+    assert!(offset_of!(Prepare, window_end) == 8 && offset_of!(Prepare, handoff) == 24);
+    assert!(size_of::<Segment>() == 40);
+    assert!(offset_of!(Segment, buf) == 8 && offset_of!(Segment, memsz) == 32);
+    assert!(size_of::<Commit>() == 32);
+    assert!(offset_of!(Commit, entry) == 8 && offset_of!(Commit, boot_params) == 16);
+    assert!(size_of::<Jump>() == 32 && size_of::<Back>() == 32 && size_of::<Unload>() == 8);
+    assert!(size_of::<Status>() == 88 + 8 * STAMP_COUNT + 128);
+    assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
+    assert!(offset_of!(Status, stamps) == 88);
+    assert!(size_of::<Handoff>() == 4096);
+    assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
+    assert!(offset_of!(Handoff, image_uuid) == 160 && offset_of!(Handoff, ram) == 176);
+    assert!(offset_of!(Handoff, mailbox) == 4096 - 256 && size_of::<Mailbox>() == 256);
+    assert!(size_of::<ControlSlot>() == 16 && size_of::<Range>() == 16);
+    assert!(size_of::<ListEntry>() == 8 && size_of::<ListPage>() == 4096);
+};
