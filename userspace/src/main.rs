@@ -1,2 +1,41 @@
-//! To come.
-fn main() {}
+//! `kjump`: lets a running Linux step aside for another kernel and come back.
+
+mod cli;
+mod cmd;
+mod device;
+mod error;
+mod init;
+mod json;
+mod loader;
+mod logger;
+mod parse;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    if is_pid_1() {
+        init::run();
+    }
+    let cli = cli::Cli::parse();
+    logger::install(cli.verbose);
+    match cmd::run(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(io::stderr(), "kjump: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Was this started as the init of an initramfs? The kernel puts words of its command line into
+/// the arguments then, so they are not looked at.
+fn is_pid_1() -> bool {
+    let name = std::env::args_os().next();
+    let is_init = name.is_some_and(|n| Path::new(&n).file_name().is_some_and(|f| f == "init"));
+    is_init && std::process::id() == 1
+}

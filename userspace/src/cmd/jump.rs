@@ -1,0 +1,160 @@
+//! `kjump jump`.
+
+use std::io;
+
+use kjump_abi as abi;
+use rustix::io::Errno;
+
+use super::say;
+use crate::cli::{Jump, Way};
+use crate::device::Device;
+use crate::error::{Error, Result, EXIT_PEER_PANIC, EXIT_PEER_STATUS};
+use crate::json::Json;
+use crate::parse;
+
+const VERB: &str = "jump";
+
+/// What a jump came to.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Answer(u32),
+    NoAnswer,
+    Panic(String),
+}
+
+/// Jumps, and says what the peer answered.
+pub fn run(args: &Jump) -> Result<u8> {
+    let device = Device::open_as_root()?;
+    let mut jump = abi::Jump {
+        flags: args.way.flags(),
+        command: args.command,
+        fail_at: args.way.fail_at.unwrap_or(0),
+        ..Default::default()
+    };
+    // What cannot be undone is the machine's fate if the peer never comes back: lose no data.
+    rustix::fs::sync();
+    let result = device
+        .jump(&mut jump)
+        .map_err(|e| error(VERB, &args.way, e, jump.failed_rung));
+    if let (true, Err(e)) = (args.json, &result) {
+        say(Json::object([
+            ("outcome", Json::str("failed")),
+            ("error", Json::str(e.to_string())),
+            ("exit_code", Json::Int(e.exit_code().into())),
+            ("failed_rung", rung_json(jump.failed_rung)),
+        ]))?;
+    }
+    result?;
+    let outcome = match jump.status {
+        abi::STATUS_NONE => Outcome::NoAnswer,
+        abi::STATUS_PANIC => Outcome::Panic(
+            device
+                .status()
+                .map(|s| parse::text(&s.reason))
+                .unwrap_or_default(),
+        ),
+        n => Outcome::Answer(n),
+    };
+    if args.json {
+        say(outcome.json())?;
+    } else {
+        say(outcome.line())?;
+    }
+    Ok(outcome.exit_code())
+}
+
+/// What a failed `JUMP` or `BACK` means.
+pub fn error(verb: &'static str, way: &Way, errno: Errno, failed_rung: u32) -> Error {
+    let injected = way.fail_at.is_some() && errno == Errno::OPNOTSUPP;
+    if failed_rung == 0 || injected {
+        return Error::from_errno(verb, errno);
+    }
+    Error::Rung {
+        verb,
+        rung: parse::rung_name(failed_rung),
+        source: io::Error::from(errno),
+    }
+}
+
+fn rung_json(number: u32) -> Json {
+    if number == 0 {
+        Json::Null
+    } else {
+        Json::Str(parse::rung_name(number))
+    }
+}
+
+impl Outcome {
+    fn line(&self) -> String {
+        match self {
+            Outcome::Answer(n) => format!("peer came back: status {n}"),
+            Outcome::NoAnswer => "peer came back without an answer".into(),
+            Outcome::Panic(why) if why.is_empty() => "peer panicked: no reason given".into(),
+            Outcome::Panic(why) => format!("peer panicked: {why}"),
+        }
+    }
+
+    fn json(&self) -> Json {
+        let (outcome, status, reason) = match self {
+            Outcome::Answer(n) => ("answer", Json::Int((*n).into()), Json::Null),
+            Outcome::NoAnswer => ("no-answer", Json::Null, Json::Null),
+            Outcome::Panic(why) => ("panic", Json::Null, Json::str(why)),
+        };
+        Json::object([
+            ("outcome", Json::str(outcome)),
+            ("status", status),
+            ("reason", reason),
+            ("exit_code", Json::Int(self.exit_code().into())),
+        ])
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Outcome::Answer(0) | Outcome::NoAnswer => 0,
+            Outcome::Answer(_) => EXIT_PEER_STATUS,
+            Outcome::Panic(_) => EXIT_PEER_PANIC,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes() {
+        let all = [
+            (Outcome::Answer(0), "peer came back: status 0", 0),
+            (Outcome::Answer(22), "peer came back: status 22", 40),
+            (Outcome::NoAnswer, "peer came back without an answer", 0),
+            (Outcome::Panic("boom".into()), "peer panicked: boom", 41),
+        ];
+        for (outcome, line, code) in all {
+            assert_eq!((outcome.line().as_str(), outcome.exit_code()), (line, code));
+        }
+        assert!(Outcome::Panic("a\"b".into())
+            .json()
+            .to_string()
+            .contains("\"a\\\"b\""));
+    }
+
+    #[test]
+    fn failures() {
+        let way = |fail_at| Way {
+            no_freezer: false,
+            hotplug_cpus: true,
+            fail_at,
+        };
+        let e = error("jump", &way(None), Errno::BUSY, 8);
+        let why = crate::error::plain(&Errno::BUSY.into());
+        let line = format!("jump: rung \"devices\" failed: {why}; this kernel goes on as before");
+        assert_eq!(e.to_string(), line);
+        assert_eq!(e.exit_code(), 29);
+        assert_eq!(error("jump", &way(None), Errno::BUSY, 0).exit_code(), 8);
+        assert_eq!(
+            error("jump", &way(Some(8)), Errno::OPNOTSUPP, 8).exit_code(),
+            11
+        );
+        assert_eq!(way(None).flags(), abi::JUMP_HOTPLUG_CPUS);
+    }
+}

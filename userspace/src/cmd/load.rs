@@ -1,0 +1,190 @@
+//! `kjump load`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use kjump_abi::PREPARE_ONE_WAY;
+use object::read::ReadCache;
+use rustix::io::Errno;
+
+use crate::cli::Load;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::loader::plan::{self, Kernel, Plan, Request};
+use crate::loader::{bzimage, elf, memmap, page_down};
+
+const VERB: &str = "load";
+
+/// Loads a kernel. The module drops a load that is not committed when its file is closed, so
+/// every `?` after `prepare` leaves nothing behind.
+pub fn run(args: &Load) -> Result<u8> {
+    let device = Device::open_as_root()?;
+    let (flags, window_end) = if args.one_way {
+        (PREPARE_ONE_WAY, None)
+    } else {
+        (0, Some(args.window))
+    };
+    let prepared = device
+        .prepare(flags, args.window)
+        .map_err(|e| prepare_error(e, args.window))?;
+
+    let mut command_line = args.append.clone();
+    if !args.one_way {
+        let (handoff, entry) = (prepared.handoff, prepared.jump_back_entry);
+        command_line += &format!(" kjump.handoff={handoff:#x} kexec_jump_back_entry={entry:#x}");
+    }
+    log::info!("command line: {command_line}");
+    let plan = with_kernel(&args.kernel, |kernel| {
+        plan::plan(Request {
+            kernel,
+            initrd: args.initrd.as_deref().map(read).transpose()?,
+            command_line,
+            map: &memmap::read()?,
+            window_end,
+            own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
+        })
+    })?;
+    send(&device, &plan, window_end)?;
+    device
+        .commit(plan.entry, plan.boot_params)
+        .map_err(|e| commit_error(e, &plan))?;
+    Ok(0)
+}
+
+/// Reads the kernel's file and hands what it is to `use_it`.
+fn with_kernel<T>(path: &Path, use_it: impl FnOnce(Kernel) -> Result<T>) -> Result<T> {
+    let mut file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+    let io = |e| Error::io(path.display().to_string(), e);
+    let mut start = Vec::new();
+    file.by_ref()
+        .take(1024)
+        .read_to_end(&mut start)
+        .map_err(io)?;
+    if elf::is_elf(&start) {
+        let cache = ReadCache::new(file);
+        return use_it(Kernel::Elf(elf::parse(&cache, path)?));
+    }
+    if !bzimage::is_bzimage(&start) {
+        let why = "it is neither a bzImage nor an ELF".into();
+        return Err(Error::NotKernel {
+            path: path.into(),
+            why,
+        });
+    }
+    file.read_to_end(&mut start).map_err(io)?;
+    use_it(Kernel::BzImage(bzimage::parse(&start, path)?))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::io(path.display().to_string(), e))
+}
+
+fn send(device: &Device, plan: &Plan, window_end: Option<u64>) -> Result<()> {
+    for s in &plan.segments {
+        log::info!(
+            "segment {:#x}+{:#x}, {} bytes of data",
+            s.mem,
+            s.memsz,
+            s.data.len()
+        );
+        device
+            .segment(&s.data, s.mem, s.memsz)
+            .map_err(|e| segment_error(e, s.mem, s.memsz, window_end))?;
+    }
+    Ok(())
+}
+
+fn prepare_error(errno: Errno, window: u64) -> Error {
+    match errno {
+        Errno::DOM => Error::WindowZero,
+        Errno::INVAL => Error::WindowUnaligned(window),
+        Errno::RANGE => Error::WindowTooLarge(window),
+        other => Error::from_errno(VERB, other),
+    }
+}
+
+fn segment_error(errno: Errno, mem: u64, memsz: u64, window_end: Option<u64>) -> Error {
+    match errno {
+        Errno::ADDRNOTAVAIL => {
+            let end = mem.saturating_add(memsz);
+            let hint = match window_end {
+                Some(w) if end > w => format!("use --window {}M", end.div_ceil(1 << 20)),
+                _ => "use a kernel linked to an address where there is RAM".into(),
+            };
+            Error::SegmentOutside { mem, memsz, hint }
+        }
+        Errno::ADDRINUSE => Error::SegmentOverlap { mem, memsz },
+        Errno::OVERFLOW => Error::SegmentWraps { mem, memsz },
+        other => Error::from_errno(VERB, other),
+    }
+}
+
+/// At a commit only the entry can lie outside.
+fn commit_error(errno: Errno, plan: &Plan) -> Error {
+    match errno {
+        Errno::ADDRNOTAVAIL | Errno::INVAL => Error::SegmentOutside {
+            mem: page_down(plan.entry),
+            memsz: kjump_abi::PAGE_SIZE,
+            hint: "it has the entry, so use a kernel whose entry lies in a segment".into(),
+        },
+        other => Error::from_errno(VERB, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modules_answers_have_lines_of_their_own() {
+        let prepare = |e| prepare_error(e, 0x1001).exit_code();
+        assert_eq!(
+            [Errno::DOM, Errno::INVAL, Errno::RANGE].map(prepare),
+            [20, 21, 22]
+        );
+        assert_eq!(
+            [Errno::BUSY, Errno::EXIST, Errno::PERM].map(prepare),
+            [8, 7, 5]
+        );
+        let segment = |e| segment_error(e, 0x200_0000, 0x1001, Some(16 << 20));
+        let code = |e| segment(e).exit_code();
+        assert_eq!(
+            [
+                Errno::ADDRNOTAVAIL,
+                Errno::ADDRINUSE,
+                Errno::OVERFLOW,
+                Errno::FAULT
+            ]
+            .map(code),
+            [23, 24, 25, 26]
+        );
+        assert!(segment(Errno::ADDRNOTAVAIL)
+            .to_string()
+            .contains("--window 33M"));
+    }
+
+    #[test]
+    fn files_that_are_no_kernels() {
+        let code = |name: &str, bytes: &[u8]| {
+            let path = std::env::temp_dir().join(format!("kjump-{}-{name}", std::process::id()));
+            fs::write(&path, bytes).unwrap();
+            let r = with_kernel(&path, |_| Ok(0)).map_err(|e| e.exit_code());
+            fs::remove_file(path).unwrap();
+            r
+        };
+        assert_eq!(code("empty", b""), Err(13));
+        assert_eq!(code("text", &[b'#'; 2000]), Err(13));
+        assert_eq!(code("short", b"\x7fELF"), Err(14));
+        assert_eq!(
+            code("bz", &bzimage::tests::image(160, 1 << 20, 1 << 20, true)),
+            Ok(0)
+        );
+        assert_eq!(
+            code("elf", &elf::tests::elf(0, &[(0, 0x5000, 1, b"x")])),
+            Ok(0)
+        );
+        let missing = with_kernel(Path::new("/nonexistent"), |_| Ok(0)).unwrap_err();
+        assert!(missing.exit_code() == 1 && missing.to_string().starts_with("/nonexistent: "));
+    }
+}

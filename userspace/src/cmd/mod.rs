@@ -1,0 +1,43 @@
+//! One file a verb.
+
+mod back;
+mod doctor;
+mod jump;
+mod load;
+mod status;
+mod unload;
+
+use std::io::{self, Write};
+
+use crate::cli::{Command, Way};
+use crate::error::{Error, Result};
+
+/// Does what the command line says; gives the exit code.
+pub fn run(command: Command) -> Result<u8> {
+    match command {
+        Command::Load(args) => load::run(&args),
+        Command::Jump(args) => jump::run(&args),
+        Command::Back(args) => back::run(&args),
+        Command::Unload => unload::run(),
+        Command::Status(args) => status::run(&args),
+        Command::Doctor => doctor::run(),
+        Command::Init => crate::init::run(),
+    }
+}
+
+/// Prints a line and flushes it: a jump may follow.
+fn say(line: impl std::fmt::Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::io("standard output", e))
+}
+
+impl Way {
+    /// The `JUMP_*` flags.
+    fn flags(&self) -> u32 {
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        flag(self.no_freezer, kjump_abi::JUMP_NO_FREEZER)
+            | flag(self.hotplug_cpus, kjump_abi::JUMP_HOTPLUG_CPUS)
+    }
+}

@@ -1,0 +1,205 @@
+//! The module's device, and the watchdog's: safe, typed wrappers of their ioctls. All `unsafe`
+//! of the command is in this file.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::raw::c_int;
+
+use kjump_abi as abi;
+use kjump_abi::{Back, Commit, Handoff, Jump, Prepare, Segment, Status, Unload, ABI_VERSION};
+use rustix::io::Errno;
+use rustix::ioctl::{ioctl, opcode, Opcode, Updater};
+
+use crate::error::{Error, Result};
+
+// The ABI computes its numbers itself; they must be what `_IOWR` gives.
+const _: () = {
+    assert!(abi::IOC_PREPARE == opcode::read_write::<Prepare>(b'k', 0xe0));
+    assert!(abi::IOC_STATUS == opcode::read_write::<Status>(b'k', 0xe6));
+    assert!(abi::IOC_HANDOFF == opcode::read_write::<Handoff>(b'k', 0xe7));
+};
+
+/// What may be an ioctl's argument.
+///
+/// # Safety
+/// The type must be the one that the kernel expects for `OPCODE`, and every bit pattern must be a
+/// value of it.
+unsafe trait Argument: Sized {
+    const OPCODE: Opcode;
+}
+
+macro_rules! argument {
+    ($($ty:ty = $opcode:expr),* $(,)?) => {$(
+        // SAFETY: the ABI ties this number to this type, which consists of integers only.
+        unsafe impl Argument for $ty {
+            const OPCODE: Opcode = $opcode;
+        }
+    )*};
+}
+argument! {
+    Prepare = abi::IOC_PREPARE,
+    Segment = abi::IOC_SEGMENT,
+    Commit = abi::IOC_COMMIT,
+    Jump = abi::IOC_JUMP,
+    Back = abi::IOC_BACK,
+    Unload = abi::IOC_UNLOAD,
+    Status = abi::IOC_STATUS,
+    Handoff = abi::IOC_HANDOFF,
+}
+
+fn call<T: Argument>(fd: impl AsFd, argument: &mut T) -> std::result::Result<(), Errno> {
+    // `Updater` takes its number as a constant, which a trait's cannot be here: so a struct of
+    // our own hands number and pointer over.
+    struct Update<'a, T>(&'a mut T);
+    // SAFETY: `Argument` promises that number and type belong together and that whatever the
+    // kernel writes is a value of the type; the pointer stays valid during the call.
+    unsafe impl<T: Argument> rustix::ioctl::Ioctl for Update<'_, T> {
+        type Output = ();
+        const IS_MUTATING: bool = true;
+        fn opcode(&self) -> Opcode {
+            T::OPCODE
+        }
+        fn as_ptr(&mut self) -> *mut core::ffi::c_void {
+            (self.0 as *mut T).cast()
+        }
+        unsafe fn output_from_ptr(
+            _: rustix::ioctl::IoctlOutput,
+            _: *mut core::ffi::c_void,
+        ) -> rustix::io::Result<()> {
+            Ok(())
+        }
+    }
+    // SAFETY: see `Update`. What the kernel does to the machine at this call is its purpose.
+    unsafe { ioctl(fd, Update(argument)) }
+}
+
+/// An open `/dev/kjump`. Closing it drops a load that was not committed.
+pub struct Device(File);
+
+impl Device {
+    /// Opens the device.
+    pub fn open() -> Result<Self> {
+        match File::options().read(true).write(true).open(abi::DEVICE) {
+            Ok(file) => Ok(Device(file)),
+            Err(e) => Err(match e.kind() {
+                io::ErrorKind::NotFound => Error::NoModule,
+                _ if e.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+                    || e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) =>
+                {
+                    Error::NoModule
+                }
+                io::ErrorKind::PermissionDenied if !rustix::process::geteuid().is_root() => {
+                    Error::NotRoot
+                }
+                io::ErrorKind::PermissionDenied => Error::NotPermitted { verb: "open" },
+                _ if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                    Error::Owned { verb: "open" }
+                }
+                _ => Error::io(abi::DEVICE, e),
+            }),
+        }
+    }
+
+    /// As [`Device::open`], after a look at who calls.
+    pub fn open_as_root() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        Self::open()
+    }
+
+    /// Starts a load.
+    pub fn prepare(&self, flags: u32, window_end: u64) -> std::result::Result<Prepare, Errno> {
+        let mut p = Prepare {
+            version: ABI_VERSION,
+            flags,
+            window_end,
+            ..Default::default()
+        };
+        call(&self.0, &mut p)?;
+        Ok(p)
+    }
+
+    /// Adds a segment: `data`, then zeros up to `memsz`, at `mem`.
+    pub fn segment(&self, data: &[u8], mem: u64, memsz: u64) -> std::result::Result<(), Errno> {
+        let mut s = Segment {
+            version: ABI_VERSION,
+            flags: 0,
+            buf: data.as_ptr() as usize as u64,
+            bufsz: data.len() as u64,
+            mem,
+            memsz,
+        };
+        call(&self.0, &mut s)
+    }
+
+    /// Ends a load, which stays when this file is closed.
+    pub fn commit(&self, entry: u64, boot_params: u64) -> std::result::Result<(), Errno> {
+        let mut c = Commit {
+            version: ABI_VERSION,
+            flags: abi::COMMIT_KEEP,
+            entry,
+            boot_params,
+            reserved: 0,
+        };
+        call(&self.0, &mut c)
+    }
+
+    /// Jumps; the argument has the answer, and after an error the rung that failed.
+    pub fn jump(&self, argument: &mut Jump) -> std::result::Result<(), Errno> {
+        argument.version = ABI_VERSION;
+        call(&self.0, argument)
+    }
+
+    /// Goes back; returns when this peer is entered again.
+    pub fn back(&self, argument: &mut Back) -> std::result::Result<(), Errno> {
+        argument.version = ABI_VERSION;
+        call(&self.0, argument)
+    }
+
+    /// Frees what is loaded.
+    pub fn unload(&self) -> std::result::Result<(), Errno> {
+        call(
+            &self.0,
+            &mut Unload {
+                version: ABI_VERSION,
+                flags: 0,
+            },
+        )
+    }
+
+    /// The state.
+    pub fn status(&self) -> std::result::Result<Status, Errno> {
+        let mut s = Status {
+            version: ABI_VERSION,
+            ..Default::default()
+        };
+        call(&self.0, &mut s)?;
+        Ok(s)
+    }
+
+    /// In a peer: a copy of the handoff block.
+    pub fn handoff(&self) -> std::result::Result<Box<Handoff>, Errno> {
+        // SAFETY: a handoff block consists of integers, for which zero is a value.
+        let mut h: Box<Handoff> = Box::new(unsafe { core::mem::zeroed() });
+        call(&self.0, &mut *h)?;
+        Ok(h)
+    }
+}
+
+/// `WDIOC_SETTIMEOUT` of `include/uapi/linux/watchdog.h`.
+const WDIOC_SETTIMEOUT: Opcode = opcode::read_write::<c_int>(b'W', 6);
+
+/// Sets a watchdog's timeout; gives the one that it chose, in seconds.
+pub fn set_watchdog_timeout(watchdog: &File, seconds: u32) -> io::Result<u32> {
+    let mut value = c_int::try_from(seconds).unwrap_or(c_int::MAX);
+    // SAFETY: this number reads and writes an `int`, which `value` is.
+    unsafe {
+        ioctl(
+            watchdog,
+            Updater::<WDIOC_SETTIMEOUT, c_int>::new(&mut value),
+        )?
+    };
+    Ok(u32::try_from(value).unwrap_or(seconds))
+}

@@ -1,0 +1,345 @@
+//! Every way in which the command can fail: one line that says what, why and what to do, and an
+//! exit code of its own.
+
+use std::io;
+use std::path::PathBuf;
+
+use kjump_abi::{ABI_VERSION, DEVICE};
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Result of anything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A plain failure of the system, with what was being done.
+    #[error("{what}: {}", plain(source))]
+    Io {
+        /// What was being done, and to what.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Not run as root.
+    #[error("not root: kjump changes the whole machine; run it with sudo or as root")]
+    NotRoot,
+    /// The device is not there.
+    #[error("module missing: there is no {DEVICE}; load it with `insmod kjump.ko`")]
+    NoModule,
+    /// The kernel says EPERM.
+    #[error(
+        "{verb}: not permitted: the kernel is locked down or CAP_SYS_BOOT is missing; boot \
+         without `lockdown=` and run with full root rights"
+    )]
+    NotPermitted {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says ENODATA.
+    #[error("{verb}: nothing is loaded; use `kjump load KERNEL` first")]
+    NothingLoaded {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says EEXIST.
+    #[error("{verb}: something is loaded already; use `kjump unload` first")]
+    AlreadyLoaded {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says EBUSY.
+    #[error("{verb}: another program owns the load; wait until it is done or stop it")]
+    Owned {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says EINPROGRESS.
+    #[error("{verb}: a jump is under way; try again when it is over")]
+    UnderWay {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says EPROTONOSUPPORT.
+    #[error(
+        "ABI version mismatch: the module refuses version {ABI_VERSION} of this command; use the \
+         kjump and kjump.ko of one build"
+    )]
+    Abi,
+    /// The kernel says EOPNOTSUPP.
+    #[error("{verb}: the module cannot do this here; see `kjump doctor` and `kjump status`")]
+    NotSupported {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The kernel says ENOMEM.
+    #[error("{verb}: not enough memory: free some, or use a smaller --window, kernel or initrd")]
+    NoMemory {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The file is neither a bzImage nor a 32-bit ELF.
+    #[error("{}: not a kernel: {why}; give a bzImage or a 32-bit x86 ELF (vmlinux)", path.display())]
+    NotKernel {
+        /// The file.
+        path: PathBuf,
+        /// What was missed.
+        why: String,
+    },
+    /// The file ends too early.
+    #[error(
+        "{}: truncated kernel: {what} needs {need} bytes, the file has {have}; copy it again",
+        path.display()
+    )]
+    TruncatedKernel {
+        /// The file.
+        path: PathBuf,
+        /// The part that is missing.
+        what: &'static str,
+        /// Bytes that the file should have.
+        need: u64,
+        /// Bytes that it has.
+        have: u64,
+    },
+    /// A bzImage that the 32-bit boot protocol as used here does not cover.
+    #[error("{}: this kernel cannot be booted: {why}", path.display())]
+    UnsupportedKernel {
+        /// The file.
+        path: PathBuf,
+        /// What is unsupported, and what to do.
+        why: String,
+    },
+    /// The kernel needs memory that the window does not have.
+    #[error(
+        "the kernel does not fit: it needs {need:#x} bytes at {at:#x} or above; use --window \
+         {window}, or a kernel with a lower CONFIG_PHYSICAL_START"
+    )]
+    KernelDoesNotFit {
+        /// Bytes that it needs.
+        need: u64,
+        /// Lowest address at which it runs.
+        at: u64,
+        /// A window that would do, in the syntax of `--window`.
+        window: String,
+    },
+    /// The initrd needs more memory than is left.
+    #[error(
+        "the initrd does not fit: {missing} bytes are missing (of {size}); use a smaller initrd \
+         or a larger --window"
+    )]
+    InitrdDoesNotFit {
+        /// Bytes of the initrd.
+        size: u64,
+        /// Bytes by which the largest free piece is too small.
+        missing: u64,
+    },
+    /// The command line is longer than the kernel takes.
+    #[error(
+        "the command line is too long: {len} bytes, this kernel takes {max}; shorten --append"
+    )]
+    CommandLineTooLong {
+        /// Its length.
+        len: usize,
+        /// What the kernel takes.
+        max: usize,
+    },
+    /// No usable map of the machine's memory.
+    #[error("no usable memory map: {0}")]
+    MemoryMap(String),
+    /// The module says EDOM.
+    #[error("window of zero size: the peer needs memory; use --window 16M")]
+    WindowZero,
+    /// The module says EINVAL to a window.
+    #[error("window {0:#x} is not page-aligned: use a multiple of 4096, such as --window 16M")]
+    WindowUnaligned(u64),
+    /// The module says ERANGE.
+    #[error("window {0:#x} is larger than low memory: use a smaller --window")]
+    WindowTooLarge(u64),
+    /// The module says EADDRNOTAVAIL.
+    #[error("segment {mem:#x}+{memsz:#x} lies outside the window's RAM; {hint}")]
+    SegmentOutside {
+        /// Where it should go.
+        mem: u64,
+        /// Its size.
+        memsz: u64,
+        /// What to do.
+        hint: String,
+    },
+    /// The module says EADDRINUSE.
+    #[error(
+        "segment {mem:#x}+{memsz:#x} overlaps another one: the kernel file is broken; use \
+         another"
+    )]
+    SegmentOverlap {
+        /// Where it should go.
+        mem: u64,
+        /// Its size.
+        memsz: u64,
+    },
+    /// The module says EOVERFLOW.
+    #[error(
+        "segment {mem:#x}+{memsz:#x} wraps around 4 GiB: the kernel file is broken; use another"
+    )]
+    SegmentWraps {
+        /// Where it should go.
+        mem: u64,
+        /// Its size.
+        memsz: u64,
+    },
+    /// The kernel says EFAULT.
+    #[error("{verb}: bad address: the module could not read this command's memory; report this")]
+    Fault {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The module says ENOLINK.
+    #[error("{verb}: the peer cannot be entered again; use `kjump unload` and load a new one")]
+    NotReenterable {
+        /// The command.
+        verb: &'static str,
+    },
+    /// The module says ENODEV.
+    #[error("{verb}: this kernel is no peer: no handoff was found; only a kernel that was jumped to goes back")]
+    NotPeer {
+        /// The command.
+        verb: &'static str,
+    },
+    /// A rung of the way down failed.
+    #[error(
+        "{verb}: rung \"{rung}\" failed: {}; this kernel goes on as before",
+        plain(source)
+    )]
+    Rung {
+        /// The command.
+        verb: &'static str,
+        /// The rung's name.
+        rung: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel says something that has no line of its own.
+    #[error("{verb}: {}; the kernel's log (dmesg) may say more", plain(source))]
+    Kernel {
+        /// The command.
+        verb: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Exit code of `jump` when the peer answered with a status other than 0.
+pub const EXIT_PEER_STATUS: u8 = 40;
+/// Exit code of `jump` when the peer panicked.
+pub const EXIT_PEER_PANIC: u8 = 41;
+
+/// The table of exit codes, as `kjump --help` prints it.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+   0  done (jump: the peer came back with status 0, or without an answer)
+   1  any other failure of the system; doctor: something to mend
+   2  wrong usage
+   3  not root                        4  module missing
+   5  lockdown or missing capability  6  nothing is loaded
+   7  something is loaded already     8  another program owns the load
+   9  a jump is under way            10  ABI version mismatch
+  11  not supported here             12  not enough memory
+  13  not a kernel                   14  truncated kernel
+  15  kernel of an unsupported kind  16  kernel does not fit the window
+  17  initrd does not fit            18  command line too long
+  19  no usable memory map           20  window of zero size
+  21  window not page-aligned        22  window larger than low memory
+  23  segment outside the window     24  segments overlap
+  25  segment wraps around 4 GiB     26  bad address
+  27  peer cannot be entered again   28  this kernel is no peer
+  29  a rung of the way down failed; this kernel goes on as before
+  40  the peer came back with a status other than 0
+  41  the peer panicked and came back";
+
+/// The system's text for an error, without the number that Rust puts behind it.
+pub fn plain(e: &io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_string()
+}
+
+impl Error {
+    /// An [`Error::Io`] with what was being done.
+    pub fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Error::Io {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+
+    /// What an errno of the module means for any command; commands with meanings of their own
+    /// look at those first.
+    pub fn from_errno(verb: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::PERM | Errno::ACCESS => Error::NotPermitted { verb },
+            Errno::NODATA => Error::NothingLoaded { verb },
+            Errno::EXIST => Error::AlreadyLoaded { verb },
+            Errno::BUSY => Error::Owned { verb },
+            Errno::INPROGRESS => Error::UnderWay { verb },
+            Errno::PROTONOSUPPORT => Error::Abi,
+            Errno::OPNOTSUPP => Error::NotSupported { verb },
+            Errno::NOMEM => Error::NoMemory { verb },
+            Errno::FAULT => Error::Fault { verb },
+            Errno::NOLINK => Error::NotReenterable { verb },
+            Errno::NODEV => Error::NotPeer { verb },
+            other => Error::Kernel {
+                verb,
+                source: other.into(),
+            },
+        }
+    }
+
+    /// The exit code, see [`EXIT_CODES`].
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Io { .. } | Error::Kernel { .. } => 1,
+            Error::NotRoot => 3,
+            Error::NoModule => 4,
+            Error::NotPermitted { .. } => 5,
+            Error::NothingLoaded { .. } => 6,
+            Error::AlreadyLoaded { .. } => 7,
+            Error::Owned { .. } => 8,
+            Error::UnderWay { .. } => 9,
+            Error::Abi => 10,
+            Error::NotSupported { .. } => 11,
+            Error::NoMemory { .. } => 12,
+            Error::NotKernel { .. } => 13,
+            Error::TruncatedKernel { .. } => 14,
+            Error::UnsupportedKernel { .. } => 15,
+            Error::KernelDoesNotFit { .. } => 16,
+            Error::InitrdDoesNotFit { .. } => 17,
+            Error::CommandLineTooLong { .. } => 18,
+            Error::MemoryMap(_) => 19,
+            Error::WindowZero => 20,
+            Error::WindowUnaligned(_) => 21,
+            Error::WindowTooLarge(_) => 22,
+            Error::SegmentOutside { .. } => 23,
+            Error::SegmentOverlap { .. } => 24,
+            Error::SegmentWraps { .. } => 25,
+            Error::Fault { .. } => 26,
+            Error::NotReenterable { .. } => 27,
+            Error::NotPeer { .. } => 28,
+            Error::Rung { .. } => 29,
+        }
+    }
+
+    /// The errno that describes it to another kernel: what a peer answers when it fails.
+    pub fn errno(&self) -> u32 {
+        match self {
+            Error::Io { source, .. }
+            | Error::Kernel { source, .. }
+            | Error::Rung { source, .. } => source
+                .raw_os_error()
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(5),
+            other => u32::from(other.exit_code()),
+        }
+    }
+}

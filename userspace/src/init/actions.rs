@@ -1,0 +1,216 @@
+//! The steps of `kjump.do=`, and what a peer does when it is entered again.
+
+use std::path::Path;
+
+use kjump_abi as abi;
+use rustix::io::Errno;
+
+use super::options::{Action, Options};
+use super::watchdog::Watchdog;
+use super::{say, system};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::parse;
+
+/// What the steps share.
+pub struct Init {
+    /// What the command line says.
+    pub options: Options,
+    /// The watchdog.
+    pub watchdog: Watchdog,
+    /// How the last `run` ended.
+    pub last_exit: Option<u32>,
+}
+
+/// What to do about a command word.
+#[derive(Debug, PartialEq, Eq)]
+enum Service {
+    Nothing,
+    Shell,
+    Run,
+    Refuse(Errno),
+}
+
+fn service(word: u32) -> Service {
+    match parse::command_name(word) {
+        Some("none") => Service::Nothing,
+        Some("shell") => Service::Shell,
+        Some("run") => Service::Run,
+        Some(_) => Service::Refuse(Errno::OPNOTSUPP),
+        None => Service::Refuse(Errno::INVAL),
+    }
+}
+
+fn number(errno: Errno) -> u32 {
+    errno.raw_os_error().unsigned_abs()
+}
+
+impl Init {
+    /// What to do when the command line does not say: what the handoff's command word says, or
+    /// else a shell.
+    pub fn default_actions(&self) -> Vec<Action> {
+        let word = match (self.options.handoff, Device::open()) {
+            (Some(_), Ok(device)) => device.handoff().map_or(0, |h| h.mailbox.command),
+            _ => 0,
+        };
+        vec![if word == 0 {
+            Action::Shell
+        } else {
+            Action::Command(word)
+        }]
+    }
+
+    /// Does a step.
+    pub fn act(&mut self, action: Action) -> Result<()> {
+        match action {
+            Action::Iomem => system::print_iomem(),
+            Action::Run => self.run_program(),
+            Action::Back => self.serve(self.answer()),
+            Action::Command(word) => {
+                let status = self.obey(word);
+                self.serve(status)
+            }
+            Action::Shell => shell(),
+            Action::Panic => system::panic(),
+            Action::Hang => {
+                self.watchdog.starve();
+                loop {
+                    std::hint::spin_loop();
+                }
+            }
+            Action::Poweroff => system::end(true),
+            Action::Reboot => system::end(false),
+        }
+    }
+
+    /// A step failed: tell it, and tell it to the kernel that this one was entered from.
+    pub fn failed(&mut self, e: &Error) {
+        say(format_args!("failed: {e}"));
+        // After a failed way back, another one would fail the same way: `shell` comes next.
+        let from_back = matches!(
+            e,
+            Error::Rung { .. } | Error::NoModule | Error::NotPeer { .. }
+        );
+        if self.options.handoff.is_some() && !from_back {
+            if let Err(e) = self.serve(e.errno()) {
+                say(format_args!("failed: {e}"));
+            }
+        }
+    }
+
+    /// The answer of a plain `back`.
+    fn answer(&self) -> u32 {
+        self.options.status.or(self.last_exit).unwrap_or(0)
+    }
+
+    fn run_program(&mut self) -> Result<()> {
+        let Some((program, arguments)) = self.options.run.split_first() else {
+            let why = std::io::Error::from(Errno::INVAL);
+            return Err(Error::io(
+                "run: kjump.run= is missing on the command line",
+                why,
+            ));
+        };
+        let code = system::run(program, arguments)?;
+        say(format_args!("run: {program}: exit {code}"));
+        self.last_exit = Some(code);
+        Ok(())
+    }
+
+    /// Goes back with `status`, and each time that it is entered again does what the command word
+    /// says and goes back with what came of it. Ends only with an error.
+    fn serve(&mut self, mut status: u32) -> Result<()> {
+        loop {
+            let word = self.back(status)?;
+            let name = parse::command_name(word).unwrap_or("unknown");
+            say(format_args!("entered again: command {word:#x} ({name})"));
+            status = self.obey(word);
+        }
+    }
+
+    /// Does what a command word says; gives the answer.
+    fn obey(&mut self, word: u32) -> u32 {
+        let result = match service(word) {
+            Service::Nothing => return self.options.status.unwrap_or(0),
+            Service::Refuse(errno) => return number(errno),
+            Service::Shell => shell().map(|()| 0),
+            Service::Run => self.run_program().map(|()| self.last_exit.unwrap_or(0)),
+        };
+        result.unwrap_or_else(|e| {
+            say(format_args!("failed: {e}"));
+            e.errno()
+        })
+    }
+
+    /// Goes back once; returns with the new command word when entered again.
+    fn back(&mut self, status: u32) -> Result<u32> {
+        let status = status.min(abi::STATUS_MAX);
+        let device = Device::open()?;
+        say(format_args!("back: status {status}"));
+        let mut back = abi::Back {
+            status,
+            ..Default::default()
+        };
+        rustix::fs::sync();
+        self.watchdog.disarm();
+        let result = device.back(&mut back);
+        self.watchdog.arm();
+        match result {
+            Ok(()) => Ok(back.command),
+            Err(e) if back.failed_rung != 0 => Err(Error::Rung {
+                verb: "back",
+                rung: parse::rung_name(back.failed_rung),
+                source: e.into(),
+            }),
+            Err(e) => Err(Error::from_errno("back", e)),
+        }
+    }
+}
+
+/// A shell on the console, until it ends.
+fn shell() -> Result<()> {
+    let busybox = Path::new("/bin/busybox").exists();
+    // `setsid -c` makes the console its terminal, so that Ctrl-C works.
+    let (program, arguments): (&str, &[&str]) = if busybox {
+        ("/bin/busybox", &["setsid", "-c", "/bin/busybox", "sh"])
+    } else {
+        ("/bin/sh", &[])
+    };
+    let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_string()).collect();
+    let code = system::run(program, &arguments)?;
+    say(format_args!("shell: exit {code}"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_words() {
+        let word = |name| parse::command(name).unwrap();
+        assert_eq!(service(word("none")), Service::Nothing);
+        assert_eq!(service(word("shell")), Service::Shell);
+        assert_eq!(service(word("run")), Service::Run);
+        assert_eq!(
+            service(word("hibernate")),
+            Service::Refuse(Errno::OPNOTSUPP)
+        );
+        assert_eq!(service(0x1234), Service::Refuse(Errno::INVAL));
+        assert_eq!((number(Errno::OPNOTSUPP), number(Errno::INVAL)), (95, 22));
+    }
+
+    #[test]
+    fn what_a_plain_back_answers() {
+        let mut init = Init {
+            options: Options::default(),
+            watchdog: Watchdog::default(),
+            last_exit: None,
+        };
+        assert_eq!(init.answer(), 0);
+        init.last_exit = Some(3);
+        assert_eq!(init.answer(), 3);
+        init.options.status = Some(9);
+        assert_eq!(init.answer(), 9);
+    }
+}

@@ -1,0 +1,183 @@
+//! What the kernel's command line says to `kjump init`.
+
+use crate::parse;
+
+/// A step of `kjump.do=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Print /proc/iomem and MemTotal.
+    Iomem,
+    /// Run the program of `kjump.run=`.
+    Run,
+    /// Go back; serve command words when entered again.
+    Back,
+    /// A shell on the console.
+    Shell,
+    /// Panic the kernel.
+    Panic,
+    /// Hang, with the watchdog unfed.
+    Hang,
+    /// Power off.
+    Poweroff,
+    /// Restart.
+    Reboot,
+    /// Do what this command word of the handoff says, then go back.
+    Command(u32),
+}
+
+const ACTIONS: &[(&str, Action)] = &[
+    ("iomem", Action::Iomem),
+    ("run", Action::Run),
+    ("back", Action::Back),
+    ("shell", Action::Shell),
+    ("panic", Action::Panic),
+    ("hang", Action::Hang),
+    ("poweroff", Action::Poweroff),
+    ("reboot", Action::Reboot),
+];
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `kjump.handoff=`: physical address of the handoff.
+    pub handoff: Option<u64>,
+    /// `kjump.do=`: what to do, in this order.
+    pub actions: Vec<Action>,
+    /// `kjump.run=`: program and arguments.
+    pub run: Vec<String>,
+    /// `kjump.status=`: what to answer.
+    pub status: Option<u32>,
+    /// `kjump.watchdog=`: seconds.
+    pub watchdog: Option<u32>,
+    /// `kjump.mod.NAME=VALUE` and `kjump.testing=1`: more parameters for the module.
+    pub module: Vec<String>,
+    /// Words that begin with `kjump.` and make no sense.
+    pub unknown: Vec<String>,
+}
+
+impl Options {
+    /// Reads a command line. What makes no sense is kept in `unknown`, never an error: a peer
+    /// that does nothing at all helps nobody.
+    pub fn parse(line: &str) -> Self {
+        let mut o = Options::default();
+        for word in words(line) {
+            let Some(setting) = word.strip_prefix("kjump.") else {
+                continue;
+            };
+            if o.set(setting).is_none() {
+                o.unknown.push(word);
+            }
+        }
+        o
+    }
+
+    fn set(&mut self, setting: &str) -> Option<()> {
+        let (name, value) = setting.split_once('=')?;
+        let small = || {
+            parse::number(value)
+                .ok()
+                .and_then(|n| u32::try_from(n).ok())
+        };
+        match name {
+            "handoff" => self.handoff = Some(parse::number(value).ok().filter(|n| *n != 0)?),
+            "do" => {
+                let one = |w: &str| ACTIONS.iter().find(|(n, _)| *n == w).map(|(_, a)| *a);
+                let list = value.split(',').filter(|w| !w.is_empty()).map(one);
+                self.actions = list.collect::<Option<_>>()?;
+            }
+            "run" => {
+                let list: Vec<String> = value.split(',').map(str::to_string).collect();
+                self.run = Some(list).filter(|l| l.first().is_some_and(|p| !p.is_empty()))?;
+            }
+            "status" => self.status = Some(parse::status(value).ok()?),
+            "watchdog" => self.watchdog = Some(small().filter(|n| *n > 0)?),
+            "testing" => self.module.push(format!("testing={value}")),
+            _ => self
+                .module
+                .push(format!("{}={value}", name.strip_prefix("mod.")?)),
+        }
+        Some(())
+    }
+
+    /// The module's parameters.
+    pub fn module_parameters(&self) -> String {
+        let handoff = self.handoff.map(|h| format!("handoff={h:#x}"));
+        let all: Vec<String> = handoff
+            .into_iter()
+            .chain(self.module.iter().cloned())
+            .collect();
+        all.join(" ")
+    }
+}
+
+/// The words of a kernel command line; double quotes protect spaces, `--` ends them.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words
+        .into_iter()
+        .filter(|w| !w.is_empty())
+        .take_while(|w| w != "--")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_full_line() {
+        let o = Options::parse(
+            "console=ttyS0 kjump.do=iomem,run,back kjump.run=/bin/fill,0x10,a \
+             kjump.handoff=0x1f00000 kexec_jump_back_entry=0x1e00100 kjump.testing=1 \
+             kjump.mod.panic=back kjump.status=7 kjump.watchdog=30\n",
+        );
+        assert_eq!(o.actions, [Action::Iomem, Action::Run, Action::Back]);
+        assert_eq!(o.run, ["/bin/fill", "0x10", "a"]);
+        assert_eq!(
+            (o.handoff, o.status, o.watchdog),
+            (Some(0x1f0_0000), Some(7), Some(30))
+        );
+        assert_eq!(
+            o.module_parameters(),
+            "handoff=0x1f00000 testing=1 panic=back"
+        );
+        assert!(o.unknown.is_empty());
+    }
+
+    #[test]
+    fn nothing_said() {
+        let o = Options::parse("quiet ro\n");
+        assert_eq!(o, Options::default());
+        assert_eq!(o.module_parameters(), "");
+    }
+
+    #[test]
+    fn nonsense_is_kept_aside() {
+        let line =
+            "kjump.do=back,dance kjump.handoff=x kjump.run= kjump.watchdog=0 kjump.x=1 kjump.do";
+        let o = Options::parse(line);
+        assert_eq!((o.unknown.len(), o.actions.len(), o.handoff), (6, 0, None));
+    }
+
+    #[test]
+    fn quotes_and_the_end() {
+        assert_eq!(words("a=\"b c\" d -- kjump.do=back"), ["a=b c", "d"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in "[kjump.do=a,\" ]{0,60}", any in ".{0,60}") {
+            Options::parse(&line).module_parameters();
+            Options::parse(&any);
+        }
+    }
+}
