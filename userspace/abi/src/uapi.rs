@@ -166,8 +166,12 @@ pub const STATUS_PANIC: u32 = 0x8000_0001;
 
 /// Command words by name. Words of `0x6b63xxxx` ("kc") are kjump's; `0x6b630001` is the number
 /// that seed 000 gives. Others are the users' own.
-pub const COMMANDS: &[(&str, u32)] =
-    &[("none", 0), ("hibernate", 0x6b63_0001), ("shell", 0x6b63_0002), ("run", 0x6b63_0003)];
+pub const COMMANDS: &[(&str, u32)] = &[
+    ("none", 0),
+    ("hibernate", 0x6b63_0001),
+    ("shell", 0x6b63_0002),
+    ("run", 0x6b63_0003),
+];
 
 /// The rungs of the way down by name, in the order they are taken; rung N is `RUNGS[N - 1]`.
 pub const RUNGS: &[&str] = &[
@@ -258,6 +262,11 @@ pub struct Status {
     pub allocated_pages: u32,
     /// Frequency of the time stamps, kHz; 0 if the CPU has no TSC.
     pub tsc_khz: u32,
+    /// Bytes from the jump-back entry to the instruction before which the other side's CPUs and
+    /// bus masters have been silenced and no page has been exchanged: for a debugger.
+    pub quiet_offset: u32,
+    /// 0.
+    pub reserved: u32,
     /// Time stamps of the last jump in TSC ticks; 0 where a moment was not reached.
     pub stamps: [u64; STAMP_COUNT],
     /// Why the peer came back, if it said so in words; NUL-terminated.
@@ -458,9 +467,9 @@ const _: () = {
     assert!(size_of::<Commit>() == 32);
     assert!(offset_of!(Commit, entry) == 8 && offset_of!(Commit, boot_params) == 16);
     assert!(size_of::<Jump>() == 32 && size_of::<Back>() == 32 && size_of::<Unload>() == 8);
-    assert!(size_of::<Status>() == 88 + 8 * STAMP_COUNT + 128);
+    assert!(size_of::<Status>() == 96 + 8 * STAMP_COUNT + 128);
     assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
-    assert!(offset_of!(Status, stamps) == 88);
+    assert!(offset_of!(Status, stamps) == 96);
     assert!(size_of::<Handoff>() == 4096);
     assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
     assert!(offset_of!(Handoff, image_uuid) == 160 && offset_of!(Handoff, ram) == 176);

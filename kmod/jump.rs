@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The story: what goes down, in order, and how each rung comes back.
+//!
+//! The guards of [`descend`] are the rungs; see `rungs` for each. All that can fail has been
+//! allocated or is asked before the crossing; the crossing itself cannot fail. Whatever rung
+//! fails, the guards taken so far climb back by themselves, and the caller's kernel goes on.
+
+use crate::abi::{STAMP_COUNT, STAMP_END, STAMP_LEAVE, STAMP_RETURN};
+use crate::gate::Gate;
+use crate::rungs::{
+    self, Consoles, Cpus, Devices, DevicesLate, Interrupts, KernelThreads, Notifiers, Options,
+    PlatformQuiet, Rung, SleepLock, Syscore, Tasks, Trail, VtSwitch,
+};
+use crate::sys::symbols::Symbols;
+use core::cell::Cell;
+use kernel::prelude::*;
+
+/// A side of a crossing: the kernel that jumps, or the peer that goes back.
+pub(crate) trait Side {
+    /// The gate to go through.
+    fn gate(&mut self) -> &mut Gate;
+    /// Which pages matter. Interrupts are off: what is free now stays free.
+    fn map_pages(&mut self);
+    /// First thing after the return, interrupts still off: what the allocator must not see dirty.
+    fn returned(&mut self);
+}
+
+/// What a jump was like.
+pub(crate) struct Record {
+    /// Number of the rung that failed, 0 if none did.
+    pub(crate) failed_rung: u32,
+    /// Time stamps, see `STAMP_COUNT` in the ABI.
+    pub(crate) stamps: [u64; STAMP_COUNT],
+}
+
+/// Goes down, crosses, and comes back.
+pub(crate) fn jump<S: Side>(side: &mut S, symbols: &Symbols, options: Options) -> (Record, Result) {
+    let stamps = [const { Cell::new(0) }; STAMP_COUNT];
+    let trail = Trail::new(symbols, options, &stamps);
+    let result = descend(side, &trail);
+    trail.mark(STAMP_END);
+    let failed_rung = trail.failed();
+    (
+        Record {
+            failed_rung,
+            stamps: stamps.map(Cell::into_inner),
+        },
+        result,
+    )
+}
+
+fn descend<S: Side>(side: &mut S, trail: &Trail<'_>) -> Result {
+    let _sleep = SleepLock::take(trail)?;
+    let _vt = VtSwitch::take(trail)?;
+    let _notifiers = Notifiers::tell(trail)?;
+    rungs::sync(trail)?;
+    let _tasks = Tasks::freeze(trail)?;
+    let _threads = KernelThreads::freeze(trail)?;
+    let _consoles = Consoles::suspend(trail)?;
+    let _devices = Devices::freeze(trail)?;
+    let _late = DevicesLate::freeze(trail)?;
+    let _cpus = Cpus::stop(trail)?;
+    let _interrupts = Interrupts::off(trail)?;
+    let _syscore = Syscore::suspend(trail)?;
+    trail.take(Rung::PageMap, || {
+        side.map_pages();
+        Ok(())
+    })?;
+    let platform: *mut _ = side.gate().platform();
+    // SAFETY: the gate outlives this function, and between here and the guard's drop nobody
+    // asks it for the platform.
+    let _platform = unsafe { PlatformQuiet::take(trail, platform)? };
+    trail.take(Rung::Processor, || Ok(()))?;
+
+    // The point of no return, and the return.
+    trail.mark(STAMP_LEAVE);
+    // SAFETY: the rungs above are just what the crossing asks for.
+    unsafe { side.gate().cross() };
+    trail.mark(STAMP_RETURN);
+    trail.set_peer_ran();
+    side.returned();
+    Ok(())
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! kjump: a running Linux steps aside for another kernel and comes back.
+//!
+//! Start with `jump`, which is the whole story in order; `rungs` has its steps, `load` what is
+//! made ready before, `arch` the stub that exchanges memory. docs/protocol.md has what two
+//! kernels agree on, docs/states.md what may be asked of `/dev/kjump` when.
+
+#[path = "../userspace/abi/src/uapi.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod abi;
+#[path = "../arch/mod.rs"]
+mod arch;
+mod device;
+mod gate;
+mod handoff;
+mod jump;
+mod list;
+mod load;
+mod old;
+mod oneway;
+mod pages;
+mod peer;
+mod rungs;
+mod session;
+mod sys;
+mod window;
+
+use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
+use kernel::prelude::*;
+
+module! {
+    type: Kjump,
+    name: "kjump",
+    authors: ["The kjump authors"],
+    description: "Step aside for another kernel and come back",
+    license: "GPL",
+    params: {
+        handoff: u64 {
+            default: 0,
+            description: "In a peer: physical address of the handoff block (kjump.handoff= on the kernel command line)",
+        },
+        panic_back: bool {
+            default: true,
+            description: "In a peer: go back when this kernel panics",
+        },
+        testing: bool {
+            default: false,
+            description: "Allow tests to make rungs fail",
+        },
+    },
+}
+
+/// Fields are dropped in order: no new callers, no panics, then the session.
+#[pin_data(PinnedDrop)]
+struct Kjump {
+    #[pin]
+    device: MiscDeviceRegistration<device::Device>,
+    _panics: sys::PanicWatch,
+}
+
+impl kernel::InPlaceModule for Kjump {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _panics: {
+                // SAFETY: a module is initialised once, and nothing runs before this.
+                unsafe {
+                    old::init();
+                    session::init(
+                        module_parameters::handoff.value(),
+                        module_parameters::testing.value(),
+                        module_parameters::panic_back.value(),
+                    )?;
+                }
+                sys::PanicWatch::start()
+            },
+            device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"kjump" }),
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Kjump {
+    fn drop(self: Pin<&mut Self>) {
+        session::exit();
+    }
+}

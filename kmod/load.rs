@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A load: everything that a jump needs, allocated and checked before it.
+//!
+//! A [`Preparation`] takes segments; [`Preparation::commit`] consumes it and gives a [`Load`].
+//! Dropping either gives all pages back, zeroed.
+
+use crate::abi::{self, Handoff};
+use crate::gate::Gate;
+use crate::handoff;
+use crate::jump::Side;
+use crate::list::ExchangeList;
+use crate::oneway;
+use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
+use crate::window;
+use kernel::prelude::*;
+use kernel::uaccess::{UserPtr, UserSlice, UserSliceReader};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// A load in the making.
+pub(crate) enum Preparation {
+    /// Into a window; the peer can come back.
+    Window(WindowLoad),
+    /// Anywhere, one way.
+    OneWay(oneway::Staged),
+}
+
+/// What a load into a window has from the start: its segments go straight to the shadow.
+pub(crate) struct WindowLoad {
+    gate: Gate,
+    list: ExchangeList,
+    handoff: Page,
+    peer_map: Option<Page>,
+    window_end: u32,
+}
+
+/// A load that can be jumped to.
+pub(crate) struct Load {
+    pub(crate) gate: Gate,
+    pub(crate) list: ExchangeList,
+    handoff: Option<Page>,
+    peer_map: Option<Page>,
+    /// Bytes; 0 if the load goes one way.
+    pub(crate) window_end: u32,
+    /// Physical address where the peer is entered next.
+    target: u32,
+    /// Completed round trips.
+    pub(crate) jumps: u32,
+}
+
+/// Destination of a segment, checked: page frames, and bytes of contents.
+pub(crate) struct Destination {
+    pub(crate) frames: core::ops::Range<u32>,
+    pub(crate) reader: UserSliceReader,
+}
+
+impl Destination {
+    /// Checks what does not depend on where segments may go.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an unaligned or empty segment, or contents longer than it; `EOVERFLOW` where
+    /// it wraps around 4 GiB; `EFAULT` for contents outside the caller's address space.
+    fn check(segment: &abi::Segment) -> Result<Self> {
+        let &abi::Segment {
+            buf,
+            bufsz,
+            mem,
+            memsz,
+            ..
+        } = segment;
+        if mem % PAGE != 0 || memsz == 0 || bufsz > memsz {
+            return Err(EINVAL);
+        }
+        let end = mem
+            .checked_add(memsz)
+            .filter(|&end| end <= 1 << 32)
+            .ok_or(EOVERFLOW)?;
+        let address = usize::try_from(buf).map_err(|_| EFAULT)?;
+        let length = usize::try_from(bufsz).map_err(|_| EFAULT)?;
+        Ok(Self {
+            frames: (mem / PAGE) as u32..((end + PAGE - 1) / PAGE) as u32,
+            reader: UserSlice::new(UserPtr::from_addr(address), length).reader(),
+        })
+    }
+
+    /// Fills `page` with the next page of contents, or zeros behind their end.
+    pub(crate) fn fill(&mut self, page: &mut Page) -> Result {
+        let length = self.reader.len().min(PAGE_SIZE);
+        let bytes = page.bytes_mut();
+        self.reader.read_slice(&mut bytes[..length])?;
+        bytes[length..].fill(0);
+        Ok(())
+    }
+}
+
+impl Preparation {
+    /// Starts a load; fills in the answers of `request`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`window::check_end`]; `ENOMEM`.
+    pub(crate) fn new(request: &mut abi::Prepare) -> Result<Self> {
+        if request.flags & abi::PREPARE_ONE_WAY != 0 {
+            request.jump_back_entry = 0;
+            request.handoff = 0;
+            return Ok(Self::OneWay(oneway::Staged::new()));
+        }
+        let load = WindowLoad::new(window::check_end(request.window_end)?)?;
+        request.jump_back_entry = load.gate.entry().into();
+        request.handoff = load.handoff.phys().into();
+        Ok(Self::Window(load))
+    }
+
+    /// Adds a segment. A segment that is refused leaves the load as it was.
+    pub(crate) fn segment(&mut self, segment: &abi::Segment) -> Result {
+        let destination = Destination::check(segment)?;
+        match self {
+            Self::Window(load) => load.segment(destination),
+            Self::OneWay(staged) => staged.segment(destination),
+        }
+    }
+
+    /// Ends the load.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL` if the entry lies in no segment; `ENOMEM`.
+    pub(crate) fn commit(self, commit: &abi::Commit) -> Result<Load> {
+        let entry = u32::try_from(commit.entry).map_err(|_| EADDRNOTAVAIL)?;
+        let params = u32::try_from(commit.boot_params).map_err(|_| EADDRNOTAVAIL)?;
+        let mut load = match self {
+            Self::Window(load) => load.commit(entry)?,
+            Self::OneWay(staged) => {
+                let (gate, list) = staged.commit(entry)?;
+                Load {
+                    gate,
+                    list,
+                    handoff: None,
+                    peer_map: None,
+                    window_end: 0,
+                    target: entry,
+                    jumps: 0,
+                }
+            }
+        };
+        load.gate.control().params = params;
+        Ok(load)
+    }
+}
+
+impl WindowLoad {
+    fn new(window_end: u32) -> Result<Self> {
+        let below = Below(window_end / PAGE_SIZE as u32);
+        let mut source = PageSource::new(&below);
+        let mut gate = Gate::new(&mut source)?;
+        let list = window::build_list(window_end, &mut source)?;
+        // One bit a frame: a page is enough for 128 MiB. A wider window goes without: all of a
+        // peer's pages are kept then.
+        let bits = window_end / PAGE_SIZE as u32;
+        let peer_map = if bits as usize <= PAGE_SIZE * 8 {
+            Some(source.page()?)
+        } else {
+            None
+        };
+        let mut block = source.page()?;
+        handoff::fill(
+            block.view_mut(),
+            &handoff::Contents {
+                window_end,
+                jump_back_entry: gate.entry(),
+                list: list.phys(),
+                peer_map: peer_map.as_ref().map_or(0, Page::phys),
+                peer_map_size: if peer_map.is_some() {
+                    bits.div_ceil(8)
+                } else {
+                    0
+                },
+            },
+        )?;
+        gate.publish(block.phys());
+        let control = gate.control();
+        control.list = list.phys();
+        control.peer_map = peer_map.as_ref().map_or(0, Page::phys);
+        control.mailbox = block.phys() + core::mem::offset_of!(Handoff, mailbox) as u32;
+        Ok(Self {
+            gate,
+            list,
+            handoff: block,
+            peer_map,
+            window_end,
+        })
+    }
+
+    /// Copies a segment to the shadow.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL` for a page outside the window's RAM, or page 0; `EADDRINUSE` for one that
+    /// another segment has; `EFAULT` for contents that cannot be read.
+    fn segment(&mut self, mut destination: Destination) -> Result {
+        for frame in destination.frames.clone() {
+            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+            if self.list.is_fixed(index) {
+                return Err(EADDRNOTAVAIL);
+            }
+            if self.list.is_theirs(index) {
+                return Err(EADDRINUSE);
+            }
+        }
+        for frame in destination.frames.clone() {
+            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+            destination.fill(self.list.shadow_mut(index))?;
+        }
+        for frame in destination.frames {
+            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+            self.list.set_theirs(index);
+        }
+        Ok(())
+    }
+
+    fn commit(self, entry: u32) -> Result<Load> {
+        self.list
+            .find(entry / PAGE_SIZE as u32)
+            .filter(|&index| self.list.is_theirs(index))
+            .ok_or(EADDRNOTAVAIL)?;
+        let Self {
+            gate,
+            list,
+            handoff,
+            peer_map,
+            window_end,
+        } = self;
+        Ok(Load {
+            gate,
+            list,
+            handoff: Some(handoff),
+            peer_map,
+            window_end,
+            target: entry,
+            jumps: 0,
+        })
+    }
+}
+
+impl Load {
+    /// Whether nobody comes back from it.
+    pub(crate) fn is_one_way(&self) -> bool {
+        self.handoff.is_none()
+    }
+
+    /// Physical address of the handoff block, 0 if there is none.
+    pub(crate) fn handoff_phys(&self) -> u32 {
+        self.handoff.as_ref().map_or(0, Page::phys)
+    }
+
+    /// Pages kept for this load.
+    pub(crate) fn kept_pages(&self) -> u32 {
+        let maps = u32::from(self.handoff.is_some()) + u32::from(self.peer_map.is_some());
+        Gate::PAGES + (self.list.len() + self.list.list_pages()) as u32 + maps
+    }
+
+    /// Readies the next entry into the peer, with `command` for it.
+    pub(crate) fn address(&mut self, command: u32) {
+        if let Some(page) = &mut self.handoff {
+            handoff::address(&mut page.view_mut::<Handoff>().mailbox, command);
+        }
+        let target = self.target;
+        self.gate.control().target = target;
+    }
+
+    /// What the peer answered.
+    pub(crate) fn answer(&self) -> Option<&abi::Mailbox> {
+        self.handoff
+            .as_ref()
+            .map(|page| &page.view::<Handoff>().mailbox)
+    }
+
+    /// Notes a completed round trip; whether the peer can be entered again.
+    pub(crate) fn came_back(&mut self) -> bool {
+        self.jumps += 1;
+        self.target = self.gate.answers().peer_entry;
+        // boot_params are for the first entry only.
+        self.gate.control().params = 0;
+        self.target != 0
+    }
+}
+
+impl Side for Load {
+    fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
+    fn map_pages(&mut self) {
+        if !self.is_one_way() {
+            window::mark_ours(&mut self.list);
+        }
+    }
+
+    fn returned(&mut self) {
+        window::refill(&self.list);
+    }
+}

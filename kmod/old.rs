@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Old memory: in a peer, the memory of the kernel it was entered from, by physical address.
+//!
+//! An address above the window is itself. One in the window is in the shadow, and the exchange
+//! list says where; a page that was free over there was not backed up and reads as zeros. What is
+//! not that kernel's RAM is not there.
+
+use crate::abi::{Handoff, ListPage, Range, ENTRY_OURS, HANDOFF_RANGES, LIST_ENTRIES};
+use crate::pages::{Page, PAGE_SIZE};
+use crate::sys::{self, OldMemory};
+use kernel::prelude::*;
+
+/// Frames mapped at a time when old memory is read.
+const CHUNK: u32 = 16;
+
+/// Where the pages are, as of the last entry.
+struct Old {
+    /// Of each window frame, the frame that has its contents; 0 if it was not backed up.
+    shadow: KVVec<u32>,
+    ram: [Range; HANDOFF_RANGES],
+    ram_count: usize,
+    zero: Page,
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: initialised in the module's initialisation before anything else.
+    unsafe(uninit) static OLD: Mutex<Option<Old>> = None;
+}
+
+/// Initialises the module's part of this file.
+///
+/// # Safety
+///
+/// To be called exactly once, before any other function of this file.
+pub(crate) unsafe fn init() {
+    // SAFETY: as the caller promises.
+    unsafe { OLD.init() };
+}
+
+/// Forgets the last entry's memory and takes that of `block`.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EINVAL` for a list that does not make sense.
+pub(crate) fn take(block: &Handoff) -> Result {
+    forget();
+    let mut shadow = KVVec::new();
+    shadow.resize(
+        (block.window_end / PAGE_SIZE as u64) as usize,
+        0,
+        GFP_KERNEL,
+    )?;
+    let mut at = block.list as u32;
+    // Ascending entries: no list has more than one page for each LIST_ENTRIES frames, and one.
+    for _ in 0..=shadow.len() / LIST_ENTRIES + 1 {
+        if at == 0 {
+            break;
+        }
+        let page = OldMemory::map(at, PAGE_SIZE)?;
+        // SAFETY: integers only.
+        let (next, count) = unsafe { (page.read::<u32>(0), page.read::<u32>(4)) };
+        for index in 0..(count as usize).min(LIST_ENTRIES) {
+            let offset = core::mem::offset_of!(ListPage, entries) + 8 * index;
+            // SAFETY: integers only.
+            let [window, backing] = unsafe { page.read::<[u32; 2]>(offset) };
+            let slot = shadow.get_mut(window as usize / PAGE_SIZE).ok_or(EINVAL)?;
+            if window & ENTRY_OURS != 0 {
+                *slot = backing / PAGE_SIZE as u32;
+            }
+        }
+        at = next;
+    }
+    let old = Old {
+        shadow,
+        ram: block.ram,
+        ram_count: block.ram_count as usize,
+        zero: Page::new()?,
+    };
+    *OLD.lock() = Some(old);
+    Ok(())
+}
+
+/// Drops every mapping and forgets where the pages were.
+pub(crate) fn forget() {
+    *OLD.lock() = None;
+    sys::old_zap();
+}
+
+/// The frame that holds the contents of old frame `frame`.
+///
+/// # Errors
+///
+/// `ENODEV` without a handoff; `ENXIO` for what is not that kernel's RAM.
+pub(crate) fn frame(frame: usize) -> Result<u32> {
+    let guard = OLD.lock();
+    let old = guard.as_ref().ok_or(ENODEV)?;
+    if let Some(&backing) = old.shadow.get(frame) {
+        return Ok(if backing == 0 {
+            old.zero.frame()
+        } else {
+            backing
+        });
+    }
+    let address = frame as u64 * PAGE_SIZE as u64;
+    let is_ram = old.ram[..old.ram_count]
+        .iter()
+        .any(|r| r.start <= address && address < r.end);
+    if !is_ram {
+        return Err(ENXIO);
+    }
+    Ok(frame as u32)
+}
+
+/// Reads old memory from byte `position` on, handing pieces to `sink` until it has `length` bytes
+/// or what follows is no RAM. Returns the bytes read.
+///
+/// # Errors
+///
+/// Those of [`frame`] if there is nothing at `position`; `ENOMEM`.
+pub(crate) fn read(
+    position: u64,
+    length: usize,
+    mut sink: impl FnMut(&[u8]) -> usize,
+) -> Result<usize> {
+    let mut done = 0;
+    while done < length {
+        let at = position + done as u64;
+        let first = usize::try_from(at / PAGE_SIZE as u64).map_err(|_| ENXIO)?;
+        let offset = (at % PAGE_SIZE as u64) as usize;
+        let backing = match frame(first) {
+            Ok(backing) => backing,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        };
+        let wanted = (length - done + offset)
+            .div_ceil(PAGE_SIZE)
+            .min(CHUNK as usize) as u32;
+        // Contiguous over here too; the page of zeros comes alone.
+        let run = (1..wanted)
+            .find(|&i| frame(first + i as usize).ok() != Some(backing + i))
+            .unwrap_or(wanted);
+        let count = (run as usize * PAGE_SIZE - offset).min(length - done);
+        let copied = copy_run(backing, run, offset, count, &mut sink)?;
+        done += copied;
+        if copied < count {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Hands `count` bytes from `offset` on of a run of frames to `sink`.
+fn copy_run(
+    backing: u32,
+    run: u32,
+    offset: usize,
+    count: usize,
+    sink: &mut impl FnMut(&[u8]) -> usize,
+) -> Result<usize> {
+    // The page of zeros is this kernel's own RAM, which memremap refuses to map. The lock is let
+    // go before `sink`, which may fault on a mapping of old memory and take it.
+    let is_zero = OLD
+        .lock()
+        .as_ref()
+        .is_some_and(|old| backing == old.zero.frame());
+    if is_zero {
+        const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+        return Ok(sink(&ZEROS[..count.min(PAGE_SIZE)]));
+    }
+    let memory = OldMemory::map(backing * PAGE_SIZE as u32, run as usize * PAGE_SIZE)?;
+    Ok(sink(&memory.bytes()[offset..offset + count]))
+}

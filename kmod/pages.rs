@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages that a load owns, and where they may lie.
+//!
+//! While a peer runs, the window is its own, and a jump one way overwrites whatever its segments
+//! are for. So every page that must survive, or be read after the first page was written, lies
+//! elsewhere: a [`PageSource`] hands out only such pages. Those that it has to pass over it keeps
+//! until it is dropped, or the allocator would offer them again.
+
+use crate::sys::memory;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+use kernel::prelude::*;
+
+/// Pages allocated and not yet freed.
+static ALLOCATED: AtomicU32 = AtomicU32::new(0);
+
+/// Pages the module holds at the moment, of any kind.
+pub(crate) fn allocated() -> u32 {
+    ALLOCATED.load(Ordering::Relaxed)
+}
+
+/// Bytes in a page.
+pub(crate) const PAGE_SIZE: usize = crate::abi::PAGE_SIZE as usize;
+
+/// A page of the kernel's direct map, below 4 GiB, zeroed when allocated; freed on drop.
+///
+/// # Invariants
+///
+/// The pointer is to a page that nobody else refers to.
+pub(crate) struct Page(NonNull<u8>);
+
+// SAFETY: an owned piece of memory, of no thread in particular.
+unsafe impl Send for Page {}
+
+impl Page {
+    /// Allocates one, wherever it lies.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        let page = memory::page_alloc()?;
+        ALLOCATED.fetch_add(1, Ordering::Relaxed);
+        Ok(Self(page))
+    }
+
+    /// Physical address, bytes.
+    pub(crate) fn phys(&self) -> u32 {
+        memory::phys(self.0)
+    }
+
+    /// Page frame number.
+    pub(crate) fn frame(&self) -> u32 {
+        self.phys() / PAGE_SIZE as u32
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
+        // SAFETY: a whole page, owned.
+        unsafe { self.0.cast().as_mut() }
+    }
+
+    /// Its words.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32; PAGE_SIZE / 4] {
+        // SAFETY: a whole page, owned, and aligned to itself.
+        unsafe { self.0.cast().as_mut() }
+    }
+
+    /// The page as a `T`.
+    pub(crate) fn view<T: PageView>(&self) -> &T {
+        // SAFETY: a whole page, owned; `PageView` promises that any bits are a `T`.
+        unsafe { self.0.cast().as_ref() }
+    }
+
+    /// The page as a `T`, to be changed.
+    pub(crate) fn view_mut<T: PageView>(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { self.0.cast().as_mut() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // Secrets of the other side do not stay behind.
+        self.bytes_mut().fill(0);
+        // SAFETY: allocated by `new`, owned.
+        unsafe { memory::page_free(self.0) };
+        ALLOCATED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Structures that fill a page.
+///
+/// # Safety
+///
+/// Exactly a page long, and every bit pattern is one.
+pub(crate) unsafe trait PageView {}
+
+// SAFETY: integers only; the size is asserted beside the definition.
+unsafe impl PageView for crate::abi::Handoff {}
+// SAFETY: as above.
+unsafe impl PageView for crate::abi::ListPage {}
+// SAFETY: as above.
+unsafe impl PageView for crate::arch::ControlPage {}
+
+/// Page frames that a [`PageSource`] must not hand out.
+pub(crate) trait Forbidden {
+    /// Whether `frame` is one of them.
+    fn forbids(&self, frame: u32) -> bool;
+}
+
+/// Frames below a limit: a window.
+pub(crate) struct Below(pub(crate) u32);
+
+impl Forbidden for Below {
+    fn forbids(&self, frame: u32) -> bool {
+        frame < self.0
+    }
+}
+
+/// Nothing is forbidden: a peer's own pages all lie in its window, and stay with it.
+pub(crate) struct Nowhere;
+
+impl Forbidden for Nowhere {
+    fn forbids(&self, _frame: u32) -> bool {
+        false
+    }
+}
+
+/// Hands out pages outside what is forbidden.
+pub(crate) struct PageSource<'a> {
+    forbidden: &'a dyn Forbidden,
+    passed_over: KVVec<Page>,
+}
+
+impl<'a> PageSource<'a> {
+    /// A source that avoids what `forbidden` says.
+    pub(crate) fn new(forbidden: &'a dyn Forbidden) -> Self {
+        Self {
+            forbidden,
+            passed_over: KVVec::new(),
+        }
+    }
+
+    /// A zeroed page outside what is forbidden.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn page(&mut self) -> Result<Page> {
+        loop {
+            let page = Page::new()?;
+            if !self.forbidden.forbids(page.frame()) {
+                return Ok(page);
+            }
+            self.passed_over.push(page, GFP_KERNEL)?;
+        }
+    }
+
+    /// Keeps `page` from being handed out as long as this source lives.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn pass_over(&mut self, page: Page) -> Result {
+        Ok(self.passed_over.push(page, GFP_KERNEL)?)
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rungs of the machine: devices, secondary CPUs, interrupts, syscore, interrupt controllers.
+
+use super::{CpuSet, Rung, Trail};
+use crate::arch::Platform;
+use crate::sys::pm;
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+/// Devices frozen: the first two phases (prepare, freeze).
+pub(crate) struct Devices<'t> {
+    trail: &'t Trail<'t>,
+}
+
+impl<'t> Devices<'t> {
+    pub(crate) fn freeze(trail: &'t Trail<'t>) -> Result<Self> {
+        // dpm_suspend_start leaves what it had frozen to dpm_resume_end when it fails.
+        trail.take_undone(Rung::Devices, pm::devices_freeze, || {
+            pm::devices_resume(false)
+        })?;
+        Ok(Self { trail })
+    }
+}
+
+impl Drop for Devices<'_> {
+    fn drop(&mut self) {
+        pm::devices_resume(self.trail.peer_ran());
+        self.trail.undone(Rung::Devices);
+    }
+}
+
+/// Devices frozen: the last two phases (late, noirq).
+pub(crate) struct DevicesLate<'t> {
+    trail: &'t Trail<'t>,
+}
+
+impl<'t> DevicesLate<'t> {
+    pub(crate) fn freeze(trail: &'t Trail<'t>) -> Result<Self> {
+        // dpm_suspend_end resumes what it had frozen when it fails.
+        trail.take(Rung::DevicesLate, pm::devices_freeze_late)?;
+        Ok(Self { trail })
+    }
+}
+
+impl Drop for DevicesLate<'_> {
+    fn drop(&mut self) {
+        if self.trail.peer_ran() {
+            pm::acpi_reenable();
+        }
+        pm::devices_resume_early(self.trail.peer_ran());
+        self.trail.undone(Rung::DevicesLate);
+    }
+}
+
+/// CPUs that one jump takes down by hotplug, at most; i386 kernels know no more (NR_CPUS).
+const CPUS: usize = 64;
+
+/// The secondary CPUs stopped, by the trail's set.
+pub(crate) struct Cpus<'t> {
+    trail: &'t Trail<'t>,
+    removed: [u32; CPUS],
+    count: usize,
+}
+
+impl<'t> Cpus<'t> {
+    pub(crate) fn stop(trail: &'t Trail<'t>) -> Result<Self> {
+        let mut cpus = Self {
+            trail,
+            removed: [0; CPUS],
+            count: 0,
+        };
+        let result = match trail.set {
+            CpuSet::Notifiers => Self::freeze(trail),
+            CpuSet::Hotplug => cpus.remove(),
+        };
+        // Both want the undo even when they fail: dropping `cpus` is that undo.
+        let result = result.and_then(|()| trail.fault(Rung::Cpus));
+        trail.reached(Rung::Cpus, result)?;
+        Ok(cpus)
+    }
+
+    fn freeze(trail: &Trail<'_>) -> Result {
+        match trail.symbols.freeze_secondary_cpus() {
+            // SAFETY: notifiers have disabled hotplug; CPU 0 stays.
+            Some(freeze) => to_result(unsafe { freeze(0) }),
+            // A kernel without it has one CPU, or Trail::new would have chosen the other set.
+            None => Ok(()),
+        }
+    }
+
+    fn remove(&mut self) -> Result {
+        while let Some(cpu) = pm::next_secondary_cpu(0) {
+            if self.count == CPUS {
+                return Err(E2BIG);
+            }
+            pm::remove_cpu(cpu)?;
+            self.removed[self.count] = cpu;
+            self.count += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cpus<'_> {
+    fn drop(&mut self) {
+        match self.trail.set {
+            CpuSet::Notifiers => {
+                if let Some(thaw) = self.trail.symbols.thaw_secondary_cpus() {
+                    // SAFETY: undoes freeze_secondary_cpus, also one that failed.
+                    unsafe { thaw() };
+                }
+            }
+            CpuSet::Hotplug => {
+                for &cpu in self.removed[..self.count].iter().rev() {
+                    if let Err(e) = pm::add_cpu(cpu) {
+                        pr_err!("CPU {cpu} did not come back ({e:?}); try: echo 1 > /sys/devices/system/cpu/cpu{cpu}/online\n");
+                    }
+                }
+            }
+        }
+        self.trail.undone(Rung::Cpus);
+    }
+}
+
+/// Interrupts off on the one CPU left.
+pub(crate) struct Interrupts<'t> {
+    trail: &'t Trail<'t>,
+}
+
+impl<'t> Interrupts<'t> {
+    pub(crate) fn off(trail: &'t Trail<'t>) -> Result<Self> {
+        trail.take(Rung::Interrupts, || {
+            pm::irq_disable();
+            Ok(())
+        })?;
+        Ok(Self { trail })
+    }
+}
+
+impl Drop for Interrupts<'_> {
+    fn drop(&mut self) {
+        pm::irq_enable();
+        self.trail.undone(Rung::Interrupts);
+    }
+}
+
+/// Timekeeping, interrupt controllers and the rest of syscore suspended.
+pub(crate) struct Syscore<'t> {
+    trail: &'t Trail<'t>,
+}
+
+impl<'t> Syscore<'t> {
+    pub(crate) fn suspend(trail: &'t Trail<'t>) -> Result<Self> {
+        trail.take(Rung::Syscore, pm::syscore_suspend)?;
+        Ok(Self { trail })
+    }
+}
+
+impl Drop for Syscore<'_> {
+    fn drop(&mut self) {
+        pm::syscore_resume();
+        self.trail.undone(Rung::Syscore);
+    }
+}
+
+/// Interrupt controllers and timers as firmware leaves them.
+pub(crate) struct PlatformQuiet<'t> {
+    trail: &'t Trail<'t>,
+    platform: *mut Platform,
+}
+
+impl<'t> PlatformQuiet<'t> {
+    /// # Safety
+    ///
+    /// `platform` outlives the guard, and nobody else uses it through a reference at the moments
+    /// of the call and of the drop.
+    pub(crate) unsafe fn take(trail: &'t Trail<'t>, platform: *mut Platform) -> Result<Self> {
+        // SAFETY: as the caller promises.
+        trail.take(Rung::Platform, || {
+            unsafe { &mut *platform }.quiet();
+            Ok(())
+        })?;
+        Ok(Self { trail, platform })
+    }
+}
+
+impl Drop for PlatformQuiet<'_> {
+    fn drop(&mut self) {
+        // SAFETY: as `take`'s caller promises.
+        unsafe { &mut *self.platform }.restore();
+        self.trail.undone(Rung::Platform);
+    }
+}

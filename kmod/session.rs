@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state machine: what may be done when, by whom. docs/states.md draws it.
+//!
+//! There is one session, as there is one machine. One open file owns a load from the moment it
+//! prepares it; closing that file unloads unless the load was told to keep. While a jump is under
+//! way the load is out of the session and the lock is not held: whoever asks meanwhile is told
+//! `EINPROGRESS` rather than put to sleep, which would keep tasks from being frozen.
+
+use crate::abi::{self, STATUS_NONE};
+use crate::jump;
+use crate::load::{Load, Preparation};
+use crate::peer::{self, Peer};
+use crate::rungs::Options;
+use crate::sys::{self, symbols::Symbols};
+use kernel::prelude::*;
+use kernel::sync::SetOnce;
+
+/// A number for each open file.
+pub(crate) type Opener = u32;
+
+/// See docs/states.md.
+enum State {
+    Empty,
+    Preparing(Preparation),
+    Loaded(KBox<Load>),
+    Away,
+    Returned(KBox<Load>),
+    Peer(KBox<Peer>),
+}
+
+/// The session.
+pub(crate) struct Session {
+    state: State,
+    owner: Option<Opener>,
+    keep: bool,
+    last: abi::Status,
+    panic_back: bool,
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: initialised in the module's initialisation before anything else.
+    unsafe(uninit) static SESSION: Mutex<Session> = Session {
+        state: State::Empty,
+        owner: None,
+        keep: false,
+        // SAFETY: integers only.
+        last: unsafe { core::mem::zeroed() },
+        panic_back: false,
+    };
+}
+
+static SYMBOLS: SetOnce<Symbols> = SetOnce::new();
+static TESTING: SetOnce<bool> = SetOnce::new();
+
+/// Initialises the session; with a handoff this kernel is a peer.
+///
+/// # Errors
+///
+/// Those of [`Peer::find`].
+///
+/// # Safety
+///
+/// To be called exactly once, before any other function of this file.
+pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Result {
+    // SAFETY: as the caller promises.
+    unsafe { SESSION.init() };
+    SYMBOLS.populate(Symbols::resolve());
+    TESTING.populate(testing);
+    if handoff != 0 {
+        let peer = KBox::new(Peer::find(handoff)?, GFP_KERNEL)?;
+        if panic_back {
+            peer::arm_panic_exit(Some(&peer))?;
+        }
+        let mut session = SESSION.lock();
+        session.state = State::Peer(peer);
+        session.panic_back = panic_back;
+    }
+    Ok(())
+}
+
+/// Frees whatever there is; the module is going.
+pub(crate) fn exit() {
+    let _ = peer::arm_panic_exit(None);
+    let mut session = SESSION.lock();
+    session.state = State::Empty;
+    session.owner = None;
+    drop(session);
+    crate::old::forget();
+}
+
+impl Session {
+    /// Makes `opener` the owner.
+    fn claim(&mut self, opener: Opener) -> Result {
+        match self.owner {
+            Some(owner) if owner != opener => Err(EBUSY),
+            _ => {
+                self.owner = Some(opener);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lockdown() -> Result {
+    if sys::locked_down() {
+        return Err(EPERM);
+    }
+    Ok(())
+}
+
+/// `open` is being closed.
+pub(crate) fn close(opener: Opener) {
+    let mut session = SESSION.lock();
+    if session.owner == Some(opener) {
+        session.owner = None;
+        let held = matches!(
+            session.state,
+            State::Preparing(_) | State::Loaded(_) | State::Returned(_)
+        );
+        if held && !session.keep {
+            session.state = State::Empty;
+        }
+    }
+}
+
+/// [`abi::IOC_PREPARE`].
+///
+/// # Errors
+///
+/// `EXDEV` in a peer; `EEXIST` if something is loaded; `EINPROGRESS`; `EBUSY` if another file
+/// owns the session; `EPERM` under lockdown; those of [`Preparation::new`].
+pub(crate) fn prepare(opener: Opener, request: &mut abi::Prepare) -> Result {
+    lockdown()?;
+    if request.flags & !abi::PREPARE_ONE_WAY != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Peer(_) => return Err(EXDEV),
+        State::Away => return Err(EINPROGRESS),
+        State::Preparing(_) if session.owner != Some(opener) => return Err(EBUSY),
+        State::Loaded(_) | State::Returned(_) => return Err(EEXIST),
+        State::Empty | State::Preparing(_) => {}
+    }
+    session.claim(opener)?;
+    // An unfinished load of the same file gives its pages back first.
+    session.state = State::Empty;
+    session.keep = false;
+    match Preparation::new(request) {
+        Ok(preparation) => session.state = State::Preparing(preparation),
+        Err(e) => {
+            session.owner = None;
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+/// [`abi::IOC_SEGMENT`].
+///
+/// # Errors
+///
+/// `ENODATA` if no load was prepared by this file; those of [`Preparation::segment`].
+pub(crate) fn segment(opener: Opener, segment: &abi::Segment) -> Result {
+    if segment.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let mut session = SESSION.lock();
+    let owner = session.owner;
+    match &mut session.state {
+        State::Preparing(_) if owner != Some(opener) => Err(EBUSY),
+        State::Preparing(preparation) => preparation.segment(segment),
+        State::Away => Err(EINPROGRESS),
+        _ => Err(ENODATA),
+    }
+}
+
+/// [`abi::IOC_COMMIT`].
+///
+/// # Errors
+///
+/// `ENODATA` if no load was prepared by this file; those of [`Preparation::commit`], after which
+/// nothing is loaded.
+pub(crate) fn commit(opener: Opener, commit: &abi::Commit) -> Result {
+    lockdown()?;
+    if commit.flags & !abi::COMMIT_KEEP != 0 || commit.reserved != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Preparing(_) if session.owner != Some(opener) => return Err(EBUSY),
+        State::Preparing(_) => {}
+        State::Away => return Err(EINPROGRESS),
+        _ => return Err(ENODATA),
+    }
+    if let State::Preparing(preparation) = core::mem::replace(&mut session.state, State::Empty) {
+        let load = KBox::new(preparation.commit(commit)?, GFP_KERNEL)?;
+        session.state = State::Loaded(load);
+        session.keep = commit.flags & abi::COMMIT_KEEP != 0;
+        session.last = abi::Status::default();
+    }
+    Ok(())
+}
+
+/// [`abi::IOC_UNLOAD`].
+///
+/// # Errors
+///
+/// `ENODATA` if nothing is loaded; `EINPROGRESS`; `EBUSY` if another file owns the load; `EXDEV`
+/// in a peer.
+pub(crate) fn unload(opener: Opener, request: &abi::Unload) -> Result {
+    if request.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Empty => return Err(ENODATA),
+        State::Away => return Err(EINPROGRESS),
+        State::Peer(_) => return Err(EXDEV),
+        _ => {}
+    }
+    session.claim(opener)?;
+    session.state = State::Empty;
+    session.owner = None;
+    Ok(())
+}
+
+/// Flags and knob of a jump, checked.
+fn options(flags: u32, fail_at: u32) -> Result<Options> {
+    if flags & !(abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS) != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let testing = TESTING.as_ref().copied().unwrap_or(false);
+    if fail_at != 0 && (!testing || fail_at as usize > abi::RUNG_COUNT) {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(Options {
+        freezer: flags & abi::JUMP_NO_FREEZER == 0,
+        hotplug: flags & abi::JUMP_HOTPLUG_CPUS != 0,
+        fail_at,
+    })
+}
+
+/// [`abi::IOC_JUMP`].
+///
+/// # Errors
+///
+/// `ENODATA` if nothing is loaded; `ENODEV` in a peer; `EINPROGRESS`; `EBUSY`; `EPERM`; what the
+/// rung that failed reported, with its number in `failed_rung`.
+pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
+    lockdown()?;
+    let options = options(request.flags, request.fail_at)?;
+    let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
+    request.failed_rung = 0;
+    request.status = STATUS_NONE;
+
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Empty | State::Preparing(_) => return Err(ENODATA),
+        State::Away => return Err(EINPROGRESS),
+        State::Peer(_) => return Err(EXDEV),
+        State::Loaded(_) | State::Returned(_) => {}
+    }
+    session.claim(opener)?;
+    let (mut load, resident) = match core::mem::replace(&mut session.state, State::Away) {
+        State::Loaded(load) => (load, false),
+        State::Returned(load) => (load, true),
+        other => {
+            session.state = other;
+            return Err(ENODATA);
+        }
+    };
+    drop(session);
+
+    load.address(request.command);
+    let (record, result) = jump::jump(&mut *load, symbols, options);
+    request.failed_rung = record.failed_rung;
+
+    let mut session = SESSION.lock();
+    let last = &mut session.last;
+    last.stamps = record.stamps;
+    if let Err(e) = result {
+        session.state = if resident {
+            State::Returned(load)
+        } else {
+            State::Loaded(load)
+        };
+        return Err(e);
+    }
+    if let Some(mailbox) = load.answer() {
+        request.status = mailbox.status;
+        last.reason = mailbox.reason;
+    }
+    last.last_status = request.status;
+    let answers = load.gate.answers();
+    last.backed_up = answers.backed_up;
+    last.loaded = answers.loaded;
+    last.peer_kept = answers.peer_kept;
+    let again = load.came_back();
+    last.jumps = load.jumps;
+    session.state = if again {
+        State::Returned(load)
+    } else {
+        State::Empty
+    };
+    Ok(())
+}
+
+/// [`abi::IOC_BACK`].
+///
+/// # Errors
+///
+/// `ENODEV` if this kernel is no peer; `ENOLINK` if there is nowhere to go back to; `EINPROGRESS`;
+/// what the rung that failed reported.
+pub(crate) fn back(request: &mut abi::Back) -> Result {
+    let options = options(request.flags, request.fail_at)?;
+    let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
+    request.failed_rung = 0;
+    if request.status > abi::STATUS_MAX {
+        return Err(EINVAL);
+    }
+
+    let mut session = SESSION.lock();
+    let mut peer = match core::mem::replace(&mut session.state, State::Away) {
+        State::Peer(peer) => peer,
+        State::Away => return Err(EINPROGRESS),
+        other => {
+            session.state = other;
+            return Err(ENODEV);
+        }
+    };
+    if peer.entry() == 0 {
+        session.state = State::Peer(peer);
+        return Err(ENOLINK);
+    }
+    let panic_back = session.panic_back;
+    drop(session);
+
+    peer.answer(request.status);
+    let (record, result) = jump::jump(&mut *peer, symbols, options);
+    request.failed_rung = record.failed_rung;
+    if result.is_ok() {
+        peer.entered();
+        request.command = peer.command();
+        if panic_back {
+            if let Err(e) = peer::arm_panic_exit(Some(&peer)) {
+                pr_warn!("a panic will not go back ({e:?})\n");
+            }
+        }
+    }
+
+    let mut session = SESSION.lock();
+    session.last.stamps = record.stamps;
+    if result.is_ok() {
+        session.last.jumps += 1;
+    }
+    session.state = State::Peer(peer);
+    result
+}
+
+/// [`abi::IOC_STATUS`]: fills in `status`.
+pub(crate) fn status(status: &mut abi::Status) {
+    let session = SESSION.lock();
+    *status = session.last;
+    status.version = abi::ABI_VERSION;
+    status.symbols = SYMBOLS.as_ref().map_or(0, Symbols::bits);
+    status.tsc_khz = crate::arch::timestamp_khz();
+    status.quiet_offset = crate::arch::stub::quiet_offset() as u32;
+    status.allocated_pages = crate::pages::allocated();
+    if session.owner.is_some() {
+        status.flags |= abi::STATUS_FLAG_OWNED;
+    }
+    if sys::locked_down() {
+        status.flags |= abi::STATUS_FLAG_LOCKDOWN;
+    }
+    if TESTING.as_ref().copied().unwrap_or(false) {
+        status.flags |= abi::STATUS_FLAG_TESTING;
+    }
+    status.state = match &session.state {
+        State::Empty => abi::STATE_EMPTY,
+        State::Preparing(_) => abi::STATE_PREPARING,
+        State::Away => abi::STATE_AWAY,
+        State::Loaded(load) => {
+            describe(status, load);
+            abi::STATE_LOADED
+        }
+        State::Returned(load) => {
+            describe(status, load);
+            status.peer_entry = load.gate.answers().peer_entry.into();
+            abi::STATE_RETURNED
+        }
+        State::Peer(peer) => {
+            status.window_end = peer.window_end().into();
+            status.jump_back_entry = peer.entry().into();
+            abi::STATE_PEER
+        }
+    };
+}
+
+fn describe(status: &mut abi::Status, load: &Load) {
+    status.window_end = load.window_end.into();
+    status.handoff = load.handoff_phys().into();
+    status.window_pages = load.list.len() as u32;
+    status.shadow_pages = load.list.len() as u32;
+    status.kept_pages = load.kept_pages();
+    if load.is_one_way() {
+        status.flags |= abi::STATUS_FLAG_ONE_WAY;
+    } else {
+        status.jump_back_entry = load.gate.entry().into();
+    }
+}
+
+/// [`abi::IOC_HANDOFF`]: calls `f` with the block.
+///
+/// # Errors
+///
+/// `ENODEV` if this kernel is no peer; `ENODATA` if it was entered without a handoff.
+pub(crate) fn with_handoff(f: impl FnOnce(&[u8]) -> Result) -> Result {
+    match &SESSION.lock().state {
+        State::Peer(peer) => f(peer.block().ok_or(ENODATA)?),
+        State::Away => Err(EINPROGRESS),
+        _ => Err(ENODEV),
+    }
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of kmod/sys: see helpers.h for why it is there. No policy here.
+ */
+#include <linux/acpi.h>
+#include <linux/capability.h>
+#include <linux/cpu.h>
+#include <linux/io.h>
+#include <linux/ioport.h>
+#include <linux/kprobes.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/panic_notifier.h>
+#include <linux/pci.h>
+#include <linux/pm.h>
+#include <linux/poison.h>
+#include <linux/security.h>
+#include <linux/suspend.h>
+#include <linux/utsname.h>
+#include <asm/msr.h>
+#include <asm/tsc.h>
+
+#include "helpers.h"
+
+#ifndef CONFIG_HIBERNATE_CALLBACKS
+#error "kjump needs CONFIG_HIBERNATION: without HIBERNATE_CALLBACKS the device callbacks for FREEZE and RESTORE are empty, and a jump would leave devices live"
+#endif
+
+/* ---- memory ---- */
+
+/* From the direct map, so below 4 GiB; gives up rather than have the OOM killer called. */
+void *kjh_page_alloc(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+}
+
+void kjh_page_free(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+u32 kjh_phys(const void *page)
+{
+	return __pa(page);
+}
+
+u32 kjh_page_offset(void)
+{
+	return PAGE_OFFSET;
+}
+
+/* One past the last byte of the direct map, physical. */
+u32 kjh_low_memory_end(void)
+{
+	return __pa(high_memory);
+}
+
+bool kjh_pfn_is_ram(u32 pfn)
+{
+	return page_is_ram(pfn);
+}
+
+/* Stable only with interrupts off on the one running CPU. */
+bool kjh_pfn_is_free(u32 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+
+	return page && is_free_buddy_page(page);
+}
+
+/* Pairs of first and one-past-last page frame of the kernel's RAM, ascending. */
+u32 kjh_ram_ranges(u32 *pairs, u32 room)
+{
+	struct resource *res;
+	u32 n = 0;
+
+	for (res = iomem_resource.child; res; res = res->sibling) {
+		if ((res->flags & IORESOURCE_SYSTEM_RAM) != IORESOURCE_SYSTEM_RAM)
+			continue;
+		if (PFN_UP(res->start) >= PFN_DOWN(res->end + 1))
+			continue;
+		if (n < room) {
+			pairs[2 * n] = PFN_UP(res->start);
+			pairs[2 * n + 1] = PFN_DOWN(res->end + 1);
+		}
+		n++;
+	}
+	return n;
+}
+
+bool kjh_free_pages_unmapped(void)
+{
+	return debug_pagealloc_enabled_static();
+}
+
+/* What the allocator expects to find in free pages. */
+u32 kjh_free_fill(void)
+{
+	if (page_poisoning_enabled_static())
+		return KJH_FILL_POISON;
+	if (want_init_on_free())
+		return KJH_FILL_ZERO;
+	return KJH_FILL_NONE;
+}
+
+void kjh_fill_page(u32 pfn, u32 how)
+{
+	memset(__va((phys_addr_t)pfn << PAGE_SHIFT), how == KJH_FILL_POISON ? PAGE_POISON : 0,
+	       PAGE_SIZE);
+}
+
+/* ---- devices' registers, other kernels' memory ---- */
+
+static struct resource *find_resource(struct resource *res, const char *prefix, u32 *index)
+{
+	for (; res; res = res->sibling) {
+		struct resource *found;
+
+		if (res->name && !strncmp(res->name, prefix, strlen(prefix)) && (*index)-- == 0)
+			return res;
+		found = find_resource(res->child, prefix, index);
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+bool kjh_find_resource(const char *prefix, u32 index, u32 *start)
+{
+	struct resource *res = find_resource(iomem_resource.child, prefix, &index);
+
+	if (!res || res->start > U32_MAX)
+		return false;
+	*start = res->start;
+	return true;
+}
+
+void *kjh_ioremap(u32 phys, u32 size)
+{
+	return (void __force *)ioremap(phys, size);
+}
+
+void kjh_iounmap(void *virt)
+{
+	iounmap((void __iomem *)virt);
+}
+
+u32 kjh_read32(const void *virt)
+{
+	return readl((const void __iomem *)virt);
+}
+
+void kjh_write32(void *virt, u32 value)
+{
+	writel(value, (void __iomem *)virt);
+}
+
+void *kjh_memremap(u32 phys, u32 size)
+{
+	return memremap(phys, size, MEMREMAP_WB);
+}
+
+void kjh_memunmap(void *virt)
+{
+	memunmap(virt);
+}
+
+/* Functions that may master the bus, bridges excepted: what is behind one is in the list. */
+u32 kjh_bus_masters(u32 *out, u32 room)
+{
+	struct pci_dev *dev = NULL;
+	u32 n = 0;
+
+	for_each_pci_dev(dev) {
+		if (pci_domain_nr(dev->bus) || (dev->class >> 16) == PCI_BASE_CLASS_BRIDGE)
+			continue;
+		if (n < room)
+			out[n] = dev->bus->number << 8 | dev->devfn;
+		n++;
+	}
+	return n;
+}
+
+/* ---- the way down and back ---- */
+
+int kjh_devices_freeze(void)
+{
+	return dpm_suspend_start(PMSG_FREEZE);
+}
+
+int kjh_devices_freeze_late(void)
+{
+	return dpm_suspend_end(PMSG_FREEZE);
+}
+
+/* RESTORE finds devices in any state; RECOVER is for those that were left as we froze them. */
+void kjh_devices_resume_early(bool peer_ran)
+{
+	dpm_resume_start(peer_ran ? PMSG_RESTORE : PMSG_RECOVER);
+}
+
+void kjh_devices_resume(bool peer_ran)
+{
+	dpm_resume_end(peer_ran ? PMSG_RESTORE : PMSG_RECOVER);
+}
+
+void kjh_irq_disable(void)
+{
+	local_irq_disable();
+}
+
+void kjh_irq_enable(void)
+{
+	local_irq_enable();
+}
+
+/* The next online CPU after @cpu that is not the first one, or -1. */
+int kjh_next_secondary_cpu(int cpu)
+{
+	cpu = cpumask_next(max(cpu, 0), cpu_online_mask);
+	return cpu < nr_cpu_ids ? cpu : -1;
+}
+
+u32 kjh_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+/* Without hotplug there is one CPU, and nobody asks. */
+int kjh_remove_cpu(u32 cpu)
+{
+#ifdef CONFIG_HOTPLUG_CPU
+	return remove_cpu(cpu);
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+int kjh_add_cpu(u32 cpu)
+{
+#ifdef CONFIG_HOTPLUG_CPU
+	return add_cpu(cpu);
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+/* A peer with ACPI takes the fixed events and GPEs for itself. */
+void kjh_acpi_reenable(void)
+{
+#ifdef CONFIG_ACPI
+	if (!acpi_disabled)
+		acpi_enable();
+#endif
+}
+
+/* ---- the rest ---- */
+
+/*
+ * The address of a function that is not exported: a disabled kprobe resolves the name and patches
+ * no text. NULL if there is none, or no kprobes.
+ */
+void *kjh_lookup(const char *name)
+{
+#ifdef CONFIG_KPROBES
+	struct kprobe probe = { .symbol_name = name, .flags = KPROBE_FLAG_DISABLED };
+	void *address;
+
+	if (register_kprobe(&probe))
+		return NULL;
+	address = probe.addr;
+	unregister_kprobe(&probe);
+	return address;
+#else
+	return NULL;
+#endif
+}
+
+bool kjh_capable(void)
+{
+	return capable(CAP_SYS_BOOT);
+}
+
+int kjh_locked_down(void)
+{
+	return security_locked_down(LOCKDOWN_KEXEC);
+}
+
+const char *kjh_release(void)
+{
+	return init_utsname()->release;
+}
+
+u32 kjh_tsc_khz(void)
+{
+	return tsc_khz;
+}
+
+bool kjh_read_msr(u32 msr, u32 *low, u32 *high)
+{
+	u64 value;
+
+	if (rdmsrq_safe(msr, &value))
+		return false;
+	*low = value;
+	*high = value >> 32;
+	return true;
+}
+
+static int panicked(struct notifier_block *nb, unsigned long action, void *message)
+{
+	kjump_panicked(message);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block panic_block = {
+	.notifier_call = panicked,
+	/* after those that print */
+	.priority = INT_MIN,
+};
+
+void kjh_watch_panics(bool on)
+{
+	if (on)
+		atomic_notifier_chain_register(&panic_notifier_list, &panic_block);
+	else
+		atomic_notifier_chain_unregister(&panic_notifier_list, &panic_block);
+}
+
+static vm_fault_t old_fault(struct vm_fault *vmf)
+{
+	unsigned long pfn;
+
+	if (kjump_old_page(vmf->pgoff, &pfn))
+		return VM_FAULT_SIGBUS;
+	return vmf_insert_pfn(vmf->vma, vmf->address, pfn);
+}
+
+static const struct vm_operations_struct old_ops = {
+	.fault = old_fault,
+};
+
+/* The one mapping that all openers of /dev/kjump share. */
+static struct address_space *old_mapping;
+
+int kjh_old_mmap(void *opened, void *area)
+{
+	struct file *file = opened;
+	struct vm_area_struct *vma = area;
+
+	if (vma->vm_flags & VM_WRITE)
+		return -EACCES;
+	vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
+	vma->vm_ops = &old_ops;
+	old_mapping = file->f_mapping;
+	return 0;
+}
+
+/* Old memory is about to be another: let every mapping fault again. */
+void kjh_old_zap(void)
+{
+	if (old_mapping)
+		unmap_mapping_range(old_mapping, 0, 0, 1);
+}

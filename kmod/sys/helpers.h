@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Rust calls that is a macro, an inline function, or has a parameter that Rust and C pass
+ * differently on i386: 64-bit integers and structures by value (pm_message_t, loff_t,
+ * phys_addr_t with PAE). Parameters here are 32-bit scalars and pointers only; `cargo xtask
+ * ffi-check` sees to it. Physical addresses below 4 GiB travel as u32, others as page frames.
+ */
+#ifndef KJUMP_HELPERS_H
+#define KJUMP_HELPERS_H
+
+#include <linux/types.h>
+
+
+/* Memory */
+void *kjh_page_alloc(void);
+void kjh_page_free(void *page);
+u32 kjh_phys(const void *page);
+u32 kjh_page_offset(void);
+u32 kjh_low_memory_end(void);
+bool kjh_pfn_is_ram(u32 pfn);
+bool kjh_pfn_is_free(u32 pfn);
+u32 kjh_ram_ranges(u32 *pairs, u32 room);
+bool kjh_free_pages_unmapped(void);
+u32 kjh_free_fill(void);
+void kjh_fill_page(u32 pfn, u32 how);
+#define KJH_FILL_NONE 0
+#define KJH_FILL_ZERO 1
+#define KJH_FILL_POISON 2
+
+/* Devices' registers, other kernels' memory */
+bool kjh_find_resource(const char *prefix, u32 index, u32 *start);
+void *kjh_ioremap(u32 phys, u32 size);
+void kjh_iounmap(void *virt);
+u32 kjh_read32(const void *virt);
+void kjh_write32(void *virt, u32 value);
+void *kjh_memremap(u32 phys, u32 size);
+void kjh_memunmap(void *virt);
+u32 kjh_bus_masters(u32 *out, u32 room);
+
+/* The way down and back */
+int kjh_devices_freeze(void);
+int kjh_devices_freeze_late(void);
+void kjh_devices_resume_early(bool peer_ran);
+void kjh_devices_resume(bool peer_ran);
+void kjh_irq_disable(void);
+void kjh_irq_enable(void);
+int kjh_next_secondary_cpu(int cpu);
+u32 kjh_online_cpus(void);
+int kjh_remove_cpu(u32 cpu);
+int kjh_add_cpu(u32 cpu);
+void kjh_acpi_reenable(void);
+
+/* The rest */
+void *kjh_lookup(const char *name);
+bool kjh_capable(void);
+int kjh_locked_down(void);
+const char *kjh_release(void);
+u32 kjh_tsc_khz(void);
+bool kjh_read_msr(u32 msr, u32 *low, u32 *high);
+void kjh_watch_panics(bool on);
+int kjh_old_mmap(void *file, void *vma);
+void kjh_old_zap(void);
+
+/* Implemented in Rust, called from helpers.c */
+int kjump_old_page(unsigned long pgoff, unsigned long *pfn);
+void kjump_panicked(const char *message);
+
+#endif

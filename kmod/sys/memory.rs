@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Physical memory as the kernel sees it: RAM, free pages, the resource tree, raw pages.
+
+use super::bindings;
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// First address of the kernel's half, virtual; also the start of the direct map.
+pub(crate) fn page_offset() -> usize {
+    // SAFETY: returns a constant.
+    unsafe { bindings::kjh_page_offset() as usize }
+}
+
+/// One past the last byte of the direct map, physical: where low memory ends.
+pub(crate) fn low_memory_end() -> u32 {
+    // SAFETY: reads a variable that does not change after boot.
+    unsafe { bindings::kjh_low_memory_end() }
+}
+
+/// A zeroed page of the direct map.
+///
+/// # Errors
+///
+/// `ENOMEM`; the OOM killer is not called.
+pub(crate) fn page_alloc() -> Result<NonNull<u8>> {
+    // SAFETY: takes no arguments; process context that may sleep.
+    NonNull::new(unsafe { bindings::kjh_page_alloc() }.cast()).ok_or(ENOMEM)
+}
+
+/// Gives a page back.
+///
+/// # Safety
+///
+/// `page` came from [`page_alloc`] and is not used any more.
+pub(crate) unsafe fn page_free(page: NonNull<u8>) {
+    // SAFETY: as the caller promises.
+    unsafe { bindings::kjh_page_free(page.as_ptr().cast()) }
+}
+
+/// Physical address of a page of the direct map, bytes.
+pub(crate) fn phys(page: NonNull<u8>) -> u32 {
+    // SAFETY: arithmetic only.
+    unsafe { bindings::kjh_phys(page.as_ptr().cast()) }
+}
+
+/// Whether page frame `pfn` is RAM of this kernel.
+pub(crate) fn is_ram(pfn: u32) -> bool {
+    // SAFETY: any number may be asked for.
+    unsafe { bindings::kjh_pfn_is_ram(pfn) }
+}
+
+/// Whether page frame `pfn` is free. Meaningful while this is the only CPU, interrupts off.
+pub(crate) fn is_free(pfn: u32) -> bool {
+    // SAFETY: frames without a `struct page` are answered with false.
+    unsafe { bindings::kjh_pfn_is_free(pfn) }
+}
+
+/// The kernel's RAM as pairs of first and one-past-last page frame, ascending.
+///
+/// # Errors
+///
+/// `E2BIG` if there are more than fit `out`.
+pub(crate) fn ram_ranges(out: &mut [[u32; 2]]) -> Result<usize> {
+    // SAFETY: `out` is valid for `2 * out.len()` words.
+    let n = unsafe { bindings::kjh_ram_ranges(out.as_mut_ptr().cast(), out.len() as u32) };
+    if n as usize > out.len() {
+        return Err(E2BIG);
+    }
+    Ok(n as usize)
+}
+
+/// Start of the `index`th resource whose name starts with `prefix`, bytes, if below 4 GiB.
+pub(crate) fn find_resource(prefix: &CStr, index: usize) -> Option<u32> {
+    let mut start = 0;
+    // SAFETY: the string ends in NUL, the pointer is valid for a write.
+    unsafe { bindings::kjh_find_resource(prefix.as_ptr().cast(), index as u32, &mut start) }
+        .then_some(start)
+}
+
+/// Whether free pages are missing from the direct map (DEBUG_PAGEALLOC).
+pub(crate) fn free_pages_unmapped() -> bool {
+    // SAFETY: reads a flag.
+    unsafe { bindings::kjh_free_pages_unmapped() }
+}
+
+/// What the allocator trusts free pages to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FreeFill {
+    /// Nothing in particular.
+    None,
+    /// Zeros (`init_on_free=1`).
+    Zero,
+    /// The poison byte (`page_poison=1`).
+    Poison,
+}
+
+impl FreeFill {
+    /// As this kernel was booted.
+    pub(crate) fn current() -> Self {
+        // SAFETY: reads flags.
+        match unsafe { bindings::kjh_free_fill() } {
+            bindings::KJH_FILL_ZERO => Self::Zero,
+            bindings::KJH_FILL_POISON => Self::Poison,
+            _ => Self::None,
+        }
+    }
+
+    /// Fills the free page `pfn`.
+    ///
+    /// # Safety
+    ///
+    /// The page is RAM in the direct map, free, and nobody can allocate it meanwhile.
+    pub(crate) unsafe fn fill(self, pfn: u32) {
+        let how = match self {
+            Self::None => return,
+            Self::Zero => bindings::KJH_FILL_ZERO,
+            Self::Poison => bindings::KJH_FILL_POISON,
+        };
+        // SAFETY: as the caller promises.
+        unsafe { bindings::kjh_fill_page(pfn, how) }
+    }
+}

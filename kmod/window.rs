@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The window: RAM in `[0, end)`, which a peer may use, and the list that exchanges it.
+
+use crate::abi::{ENTRY_FIXED, ENTRY_OURS};
+use crate::list::ExchangeList;
+use crate::pages::{PageSource, PAGE_SIZE};
+use crate::sys::memory::{self, FreeFill};
+use kernel::prelude::*;
+
+/// Checks the end of a window, bytes.
+///
+/// # Errors
+///
+/// `EDOM` if it is 0, `EINVAL` if it is not page-aligned, `ERANGE` if it lies beyond low memory:
+/// the shadow must lie above it and be in the direct map.
+pub(crate) fn check_end(end: u64) -> Result<u32> {
+    if end == 0 {
+        return Err(EDOM);
+    }
+    if end % PAGE_SIZE as u64 != 0 {
+        return Err(EINVAL);
+    }
+    if end >= u64::from(memory::low_memory_end()) {
+        return Err(ERANGE);
+    }
+    Ok(end as u32)
+}
+
+/// Builds the list for the window that ends at `end`, bytes: an entry and a shadow page for each
+/// page of RAM in it, and for page 0, which the firmware's data are in and Linux does not count
+/// as RAM.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn build_list(end: u32, source: &mut PageSource<'_>) -> Result<ExchangeList> {
+    let mut list = ExchangeList::new();
+    let shadow = source.page()?;
+    list.push(0, ENTRY_OURS | ENTRY_FIXED, shadow, 0, source)?;
+    for frame in (1..end / PAGE_SIZE as u32).filter(|&frame| memory::is_ram(frame)) {
+        let shadow = source.page()?;
+        list.push(frame, ENTRY_OURS, shadow, 0, source)?;
+    }
+    Ok(list)
+}
+
+/// Notes in the list which of our pages matter: those that are not free. Interrupts are off.
+///
+/// Where free pages are missing from the direct map they could not be filled again afterwards, so
+/// all count as used.
+pub(crate) fn mark_ours(list: &mut ExchangeList) {
+    let all = memory::free_pages_unmapped();
+    list.mark_ours(|frame| all || !memory::is_free(frame));
+}
+
+/// Gives the free pages that a peer wrote to back to the allocator as it left them.
+///
+/// Interrupts are off and have been since [`mark_ours`]: those pages are still free.
+pub(crate) fn refill(list: &ExchangeList) {
+    let fill = FreeFill::current();
+    if fill != FreeFill::None {
+        list.for_each_not_ours(|frame| {
+            // SAFETY: RAM below the end of low memory, free since `mark_ours` said so.
+            unsafe { fill.fill(frame) }
+        });
+    }
+}
