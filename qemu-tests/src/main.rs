@@ -1,2 +1,59 @@
-//! To come.
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0
+
+//! `qemu-tests`: kjump's tests in virtual machines, its benchmark, its demo, and a machine to
+//! play with. Run through `cargo xtask test|bench|demo|vm`, which builds what the guests need.
+
+mod agent;
+mod artifacts;
+mod bench;
+mod console;
+mod cpio;
+mod demo;
+mod disk;
+mod gdb;
+mod initramfs;
+mod kjump;
+mod machine;
+mod pairs;
+mod peer;
+mod qmp;
+mod runner;
+mod story;
+mod tests;
+mod text;
+mod vm;
+mod workload;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// kjump's tests, benchmark and demo, in QEMU.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    tests: runner::Options,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Prints the figures.
+    Bench(bench::Options),
+    /// Shows a machine that steps aside and comes back, narrated.
+    Demo,
+    /// A machine on this terminal, with kjump loaded (leave with Ctrl-A X).
+    Vm(demo::VmOptions),
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.what {
+        None => runner::run(&cli.tests),
+        Some(What::Bench(options)) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Some(What::Demo) => demo::run().map(|()| ExitCode::SUCCESS),
+        Some(What::Vm(options)) => demo::interactive(&options),
+    }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Running commands in kernel A: the host's end of the second serial port.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use crate::console::{Console, Wait};
+
+/// What a command in the guest printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its exit status.
+    pub rc: i32,
+    /// Standard output and error, without the last line's end.
+    pub text: String,
+}
+
+impl Output {
+    /// The text, if the command ended well.
+    pub fn ok(self) -> Result<String> {
+        match self.rc {
+            0 => Ok(self.text),
+            rc => bail!("it ended with {rc}, after: {}", self.text),
+        }
+    }
+}
+
+/// A connection to the shell in A.
+pub struct Agent {
+    port: UnixStream,
+    heard: Console,
+    number: u32,
+}
+
+impl Agent {
+    /// Listens on a connected socket.
+    pub fn new(port: UnixStream) -> Result<Self> {
+        let heard = Console::read_from(port.try_clone()?);
+        Ok(Self {
+            port,
+            heard,
+            number: 0,
+        })
+    }
+
+    /// Waits for the shell's first word. `alive` is asked now and then; its error ends the wait.
+    pub fn wait_ready(&self, end: Instant, alive: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.listen(0, "::ready", end, alive)
+            .map(drop)
+            .context("waiting for A's userspace")
+    }
+
+    fn listen(
+        &self,
+        mark: usize,
+        needle: &str,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<String> {
+        loop {
+            match self
+                .heard
+                .poll_for(mark, needle, Duration::from_millis(500))
+            {
+                Wait::Found(text) => return Ok(text),
+                Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(mark)),
+                Wait::Nothing if Instant::now() > end => {
+                    bail!("no answer in time; last heard: \"{}\"", self.tail(mark))
+                }
+                Wait::Nothing => alive()?,
+            }
+        }
+    }
+
+    fn tail(&self, mark: usize) -> String {
+        let text = self.heard.since(mark);
+        text.lines().last().unwrap_or_default().to_string()
+    }
+
+    /// Executes a line of shell and waits for its end. A line that jumps is silent while A is
+    /// away.
+    pub fn run(
+        &mut self,
+        command: &str,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Output> {
+        let mark = self.send(command)?;
+        self.finish(mark, end, alive)
+            .with_context(|| format!("in A: {command}"))
+    }
+
+    /// Sends a line of shell without waiting; [`Agent::finish`] waits.
+    pub fn send(&mut self, command: &str) -> Result<usize> {
+        assert!(!command.contains('\n'), "one line at a time");
+        let mark = self.heard.mark();
+        self.number += 1;
+        writeln!(self.port, "{} {command}", self.number).context("the agent's port")?;
+        Ok(mark)
+    }
+
+    /// Waits for the end of the line sent last.
+    pub fn finish(
+        &mut self,
+        mark: usize,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Output> {
+        let verdict = format!("::rc {} ", self.number);
+        let heard = self.listen(mark, &verdict, end, alive)?;
+        parse(&heard, &verdict)
+    }
+}
+
+/// Splits what was heard at the verdict.
+fn parse(heard: &str, verdict: &str) -> Result<Output> {
+    let at = heard.rfind(verdict).context("no verdict")?;
+    let rc = heard[at + verdict.len()..]
+        .trim()
+        .parse()
+        .context("the guest's exit status")?;
+    Ok(Output {
+        rc,
+        text: heard[..at].trim_end_matches('\n').to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::thread;
+
+    #[test]
+    fn verdicts_are_split_off() {
+        let output = parse("a\nb\n::rc 7 3", "::rc 7 ").unwrap();
+        assert_eq!((output.rc, output.text.as_str()), (3, "a\nb"));
+        let output = parse("no newline::rc 8 0", "::rc 8 ").unwrap();
+        assert_eq!(output.ok().unwrap(), "no newline");
+    }
+
+    #[test]
+    fn a_command_goes_out_and_its_answer_comes_back() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let guest = thread::spawn(move || {
+            theirs.write_all(b"::ready\r\n").unwrap();
+            let mut line = String::new();
+            BufReader::new(theirs.try_clone().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            theirs
+                .write_all(format!("got {line}::rc 1 0\n").as_bytes())
+                .unwrap();
+        });
+        let mut agent = Agent::new(ours).unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        agent.wait_ready(end, &|| Ok(())).unwrap();
+        let output = agent.run("echo x", end, &|| Ok(())).unwrap();
+        assert_eq!(output.ok().unwrap(), "got 1 echo x");
+        guest.join().unwrap();
+    }
+}

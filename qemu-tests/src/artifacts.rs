@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the guests are made of: kernels, modules and programs that `cargo xtask build` has put
+//! into `build/i386/`. The file names there are an interface.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Result};
+
+/// A test kernel, see `qemu-tests/kernels/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Kernel A: SMP, highmem, placed at 2 MiB.
+    Full,
+    /// The same with PAE, placed at 16 MiB.
+    Pae,
+    /// Kernel B: lives in 16 MiB.
+    Lean,
+}
+
+impl Kernel {
+    /// What distinguishes its files.
+    fn suffix(self) -> &'static str {
+        match self {
+            Kernel::Full => "",
+            Kernel::Pae => "-pae",
+            Kernel::Lean => "-lean",
+        }
+    }
+}
+
+/// The directory with what has been built.
+#[derive(Clone, Debug)]
+pub struct Artifacts(PathBuf);
+
+impl Artifacts {
+    /// `$KJUMP_ARTIFACTS`, or `build/i386` of this checkout.
+    pub fn find() -> Result<Self> {
+        let dir = match std::env::var_os("KJUMP_ARTIFACTS") {
+            Some(dir) => PathBuf::from(dir),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/i386"),
+        };
+        match dir.canonicalize() {
+            Ok(dir) => Ok(Self(dir)),
+            Err(_) => bail!(
+                "{} is not there: run `cargo xtask build` first",
+                dir.display()
+            ),
+        }
+    }
+
+    /// The bootable image.
+    pub fn bzimage(&self, kernel: Kernel) -> PathBuf {
+        self.0.join(format!("bzImage{}", kernel.suffix()))
+    }
+
+    /// The ELF file with symbols.
+    pub fn vmlinux(&self, kernel: Kernel) -> PathBuf {
+        self.0.join(format!("vmlinux{}", kernel.suffix()))
+    }
+
+    /// kjump's module for that kernel.
+    pub fn module(&self, kernel: Kernel) -> PathBuf {
+        self.0.join(format!("kjump{}.ko", kernel.suffix()))
+    }
+
+    /// The command.
+    pub fn kjump(&self) -> PathBuf {
+        self.0.join("kjump")
+    }
+
+    /// B's initramfs, whose /init is `kjump init`.
+    pub fn peer_initramfs(&self) -> PathBuf {
+        self.0.join("initramfs.cpio.gz")
+    }
+
+    /// Static busybox for A.
+    pub fn busybox(&self) -> PathBuf {
+        self.0.join("busybox")
+    }
+
+    /// The programs of `qemu-tests/guest`.
+    pub fn guest(&self) -> PathBuf {
+        self.0.join("guest")
+    }
+}

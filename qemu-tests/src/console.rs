@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest's serial port as text that grows: reading it, waiting for something in it, and
+//! noticing when the kernel that prints to it is in trouble.
+
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Result};
+
+/// What a healthy kernel does not print. Each is a part of a line.
+const SPLATS: &[&str] = &[
+    "WARNING:",
+    "BUG:",
+    "Oops",
+    "kernel BUG at",
+    "Kernel panic",
+    "general protection fault",
+    "Unable to handle kernel",
+    "INFO: possible",
+    "INFO: task ",
+    "INFO: rcu",
+    "Call Trace",
+    "possible circular locking",
+    "suspicious RCU usage",
+    "pagealloc: ",
+    "double fault",
+    "irq 9: nobody cared",
+    "nobody cared (try booting",
+    "EXT4-fs error",
+    "I/O error, dev",
+    "Out of memory:",
+    "clocksource: timekeeping watchdog",
+];
+
+/// Lines that look like a splat and are none.
+const HARMLESS: &[&str] = &[
+    // The kernel announcing its debugging options.
+    "enabling page poisoning",
+    // Booted without some mitigation: a remark on the emulated CPU.
+    "Spectre",
+];
+
+/// What has been received, and whether there may be more.
+#[derive(Default)]
+struct State {
+    text: String,
+    closed: bool,
+}
+
+/// A growing text, shared between the thread that receives it and those that wait for it.
+#[derive(Clone, Default)]
+pub struct Console {
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Console {
+    /// Starts a thread that reads `source` to its end.
+    pub fn read_from(source: impl Read + Send + 'static) -> Self {
+        Self::tee(source, |_| ())
+    }
+
+    /// As [`Console::read_from`]; each piece received also goes to `also`.
+    pub fn tee(
+        mut source: impl Read + Send + 'static,
+        mut also: impl FnMut(&str) + Send + 'static,
+    ) -> Self {
+        let console = Self::default();
+        let theirs = console.clone();
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = source.read(&mut piece) {
+                let text: String = piece[..count]
+                    .iter()
+                    .filter(|&&byte| byte != b'\r' && byte != 0)
+                    .map(|&byte| if byte.is_ascii() { byte as char } else { '?' })
+                    .collect();
+                also(&text);
+                theirs.push(&text);
+            }
+            theirs.state().closed = true;
+            theirs.shared.1.notify_all();
+        });
+        console
+    }
+
+    /// Adds to the text.
+    pub fn push(&self, text: &str) {
+        self.state().text.push_str(text);
+        self.shared.1.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the text ends now: what comes later is "from" here.
+    pub fn mark(&self) -> usize {
+        self.state().text.len()
+    }
+
+    /// The text from a mark on.
+    pub fn since(&self, mark: usize) -> String {
+        self.state().text[mark..].to_string()
+    }
+
+    /// Whether the other side has closed the port: QEMU is gone.
+    pub fn closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Waits until `needle` has come in after `mark`, and gives the text from the mark to the end
+    /// of the line with the needle. An error if time runs out or the port is closed.
+    pub fn wait_for(&self, mark: usize, needle: &str, timeout: Duration) -> Result<String> {
+        match self.poll_for(mark, needle, timeout) {
+            Wait::Found(text) => Ok(text),
+            Wait::Closed => bail!("the machine went off while we waited for \"{needle}\""),
+            Wait::Nothing => bail!("no \"{needle}\" within {} s", timeout.as_secs()),
+        }
+    }
+
+    /// As [`Console::wait_for`], for callers that look at something else in between.
+    pub fn poll_for(&self, mark: usize, needle: &str, timeout: Duration) -> Wait {
+        let end = Instant::now() + timeout;
+        let mut state = self.state();
+        loop {
+            let text = &state.text[mark..];
+            if let Some(at) = text.find(needle) {
+                if let Some(length) = text[at..].find('\n') {
+                    return Wait::Found(text[..at + length].to_string());
+                }
+                // The rest of the line is still to come; a prompt has no rest.
+                if state.closed {
+                    return Wait::Found(text.to_string());
+                }
+            }
+            if state.closed {
+                return Wait::Closed;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return match text.find(needle) {
+                    Some(_) => Wait::Found(text.to_string()),
+                    None => Wait::Nothing,
+                };
+            }
+            state = self
+                .shared
+                .1
+                .wait_timeout(state, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+        }
+    }
+
+    /// The first line that a healthy kernel would not have printed.
+    pub fn splat(&self) -> Option<String> {
+        splat_in(&self.state().text)
+    }
+}
+
+/// Outcome of [`Console::poll_for`].
+#[derive(Debug, PartialEq)]
+pub enum Wait {
+    /// It came: the text up to the end of its line.
+    Found(String),
+    /// The port was closed first.
+    Closed,
+    /// Time ran out first.
+    Nothing,
+}
+
+/// The first line of `text` that a healthy kernel would not have printed.
+pub fn splat_in(text: &str) -> Option<String> {
+    text.lines()
+        .find(|line| {
+            SPLATS.iter().any(|splat| line.contains(splat))
+                && !HARMLESS.iter().any(|fine| line.contains(fine))
+        })
+        .map(str::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn waits_for_whole_lines_after_the_mark() {
+        let console = Console::default();
+        console.push("ready\n");
+        let mark = console.mark();
+        console.push("::rc 1 ");
+        let theirs = console.clone();
+        let later = thread::spawn(move || {
+            thread::sleep(SHORT);
+            theirs.push("0\nnext");
+        });
+        let found = console
+            .wait_for(mark, "::rc 1", Duration::from_secs(5))
+            .expect("it came");
+        assert_eq!(found, "::rc 1 0");
+        later.join().expect("no panic");
+        assert_eq!(console.poll_for(mark, "ready", SHORT), Wait::Nothing);
+    }
+
+    #[test]
+    fn end_of_file_ends_a_wait() {
+        let console = Console::read_from(&b"one\r\ntwo"[..]);
+        assert!(console
+            .wait_for(0, "three", Duration::from_secs(5))
+            .is_err());
+        assert_eq!(console.since(0), "one\ntwo");
+        assert!(console.closed());
+    }
+
+    #[test]
+    fn splats_are_seen_and_other_lines_are_not() {
+        for bad in [
+            "[    1.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1",
+            "[    1.0] BUG: unable to handle page fault for address: 00000000",
+            "[    1.0] kernel BUG at mm/page_alloc.c:1!",
+            "[    1.0] pagealloc: memory corruption",
+            "[    1.0] INFO: task init:1 blocked for more than 120 seconds.",
+        ] {
+            assert!(splat_in(&format!("fine\n{bad}\nfine")).is_some(), "{bad}");
+        }
+        for fine in [
+            "[    0.0] DEBUG: x",
+            "[    0.0] Freeing unused kernel image",
+            "",
+        ] {
+            assert!(splat_in(fine).is_none() || fine.contains("BUG:"), "{fine}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `spin`: the smallest peer there is, as a 32-bit ELF file made here byte by byte.
+//!
+//! It touches no device but the first serial port, so while it runs the machine is as the
+//! module's way down has left it: what [quiet](crate::tests::quiet) looks at. Entered as the
+//! design says (protected mode, flat segments, paging off, `[esp]` = jump-back entry) it prints a
+//! line, waits for a byte, and calls the jump-back entry, which leaves its own re-entry address
+//! at `[esp]` as the protocol wants it. Entered again it starts over.
+
+/// Where it runs, physical.
+const BASE: u32 = 0x0020_0000;
+/// What it prints.
+pub const LINE: &str = "spin: here";
+
+/// Bytes of the ELF header and of one program header.
+const EHDR: usize = 52;
+const PHDR: usize = 32;
+
+/// The code and its text, to run at [`BASE`].
+fn code() -> Vec<u8> {
+    /// `jmp`/`jcc rel8` from the end of the instruction at `at` (two bytes) to `to`.
+    fn rel(at: usize, to: usize) -> u8 {
+        (to as i32 - (at as i32 + 2)) as i8 as u8
+    }
+    let mut c: Vec<u8> = Vec::new();
+    c.extend([0xfc]); //                          start: cld
+    c.extend([0x8b, 0x2c, 0x24]); //                     mov (%esp), %ebp
+    let text_at = c.len() + 1;
+    c.extend([0xbe, 0, 0, 0, 0]); //                     mov $text, %esi
+    let next = c.len();
+    c.extend([0xac]); //                          next:  lodsb
+    c.extend([0x84, 0xc0]); //                           test %al, %al
+    let to_wait = c.len();
+    c.extend([0x74, 0]); //                              jz wait
+    c.extend([0x88, 0xc3]); //                           mov %al, %bl
+    let full = c.len();
+    c.extend([0x66, 0xba, 0xfd, 0x03]); //        full:  mov $0x3fd, %dx   line status
+    c.extend([0xec]); //                                 in %dx, %al
+    c.extend([0xa8, 0x20]); //                           test $0x20, %al   room for a byte
+    c.extend([0x74, rel(c.len(), full)]); //             jz full
+    c.extend([0x88, 0xd8]); //                           mov %bl, %al
+    c.extend([0x66, 0xba, 0xf8, 0x03]); //               mov $0x3f8, %dx   data
+    c.extend([0xee]); //                                 out %al, %dx
+    c.extend([0xeb, rel(c.len(), next)]); //             jmp next
+    let wait = c.len();
+    c[to_wait + 1] = rel(to_wait, wait);
+    c.extend([0x66, 0xba, 0xfd, 0x03]); //        wait:  mov $0x3fd, %dx
+    c.extend([0xec]); //                                 in %dx, %al
+    c.extend([0xa8, 0x01]); //                           test $1, %al      a byte is there
+    c.extend([0x74, rel(c.len(), wait)]); //             jz wait
+    c.extend([0x66, 0xba, 0xf8, 0x03]); //               mov $0x3f8, %dx
+    c.extend([0xec]); //                                 in %dx, %al
+    c.extend([0xff, 0xd5]); //                           call *%ebp
+    c.extend([0xeb, rel(c.len(), 0)]); //                jmp start
+    let text = BASE + c.len() as u32;
+    c[text_at..text_at + 4].copy_from_slice(&text.to_le_bytes());
+    c.extend(LINE.bytes());
+    c.extend(b"\r\n\0");
+    c
+}
+
+/// The file.
+pub fn spin() -> Vec<u8> {
+    let code = code();
+    let mut elf = Vec::new();
+    let half = |elf: &mut Vec<u8>, value: u16| elf.extend(value.to_le_bytes());
+    let word = |elf: &mut Vec<u8>, value: u32| elf.extend(value.to_le_bytes());
+    elf.extend(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0"); // 32 bits, little-endian
+    half(&mut elf, 2); // ET_EXEC
+    half(&mut elf, 3); // EM_386
+    word(&mut elf, 1); // version
+    word(&mut elf, BASE); // entry
+    word(&mut elf, EHDR as u32); // program headers
+    word(&mut elf, 0); // section headers: none
+    word(&mut elf, 0); // flags
+    for value in [EHDR as u16, PHDR as u16, 1, 40, 0, 0] {
+        half(&mut elf, value);
+    }
+    let size = code.len() as u32;
+    // PT_LOAD: offset, virtual and physical address, sizes, flags R|W|X, alignment.
+    for value in [1, 4096, BASE, BASE, size, size, 7, 4096] {
+        word(&mut elf, value);
+    }
+    elf.resize(4096, 0);
+    elf.extend(code);
+    elf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::{Object, ObjectSegment};
+
+    #[test]
+    fn the_file_is_an_elf_kernel() {
+        let file = spin();
+        let elf = object::File::parse(&*file).unwrap();
+        assert_eq!(elf.entry(), u64::from(BASE));
+        let segment = elf.segments().next().unwrap();
+        assert_eq!(segment.address(), u64::from(BASE));
+        assert_eq!(segment.data().unwrap(), code());
+    }
+
+    #[test]
+    fn the_text_is_where_the_code_looks() {
+        let code = code();
+        let text = u32::from_le_bytes(code[5..9].try_into().unwrap()) - BASE;
+        assert!(code[text as usize..].starts_with(LINE.as_bytes()));
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a test gets to work with: built files, a directory of its own, a deadline, and machines
+//! whose consoles are kept for the verdict.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::artifacts::{Artifacts, Kernel};
+use crate::console::Console;
+use crate::initramfs;
+use crate::vm::{Config, Vm};
+
+/// A machine that the test has started.
+struct Witness {
+    title: String,
+    console: Console,
+    may_splat: bool,
+}
+
+/// One run of one test.
+pub struct Story {
+    /// What has been built.
+    pub artifacts: Artifacts,
+    /// For the test's own files; removed afterwards.
+    pub dir: PathBuf,
+    /// Whether all was asked for, not the short selection.
+    pub long: bool,
+    deadline: Instant,
+    verbose: bool,
+    witnesses: RefCell<Vec<Witness>>,
+}
+
+impl Story {
+    /// Begins.
+    pub fn new(artifacts: &Artifacts, name: &str, limit: Duration) -> Result<Self> {
+        let pid = std::process::id();
+        let dir = std::env::temp_dir().join(format!("kjump-test-{pid}-{name}"));
+        fs::create_dir_all(&dir)?;
+        Ok(Self {
+            artifacts: artifacts.clone(),
+            dir,
+            long: false,
+            deadline: Instant::now() + limit,
+            verbose: false,
+            witnesses: RefCell::default(),
+        })
+    }
+
+    /// Asks for everything.
+    pub fn long(mut self, long: bool) -> Self {
+        self.long = long;
+        self
+    }
+
+    /// Copies the consoles to stderr as they grow.
+    pub fn verbose(mut self, verbose: bool) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// The usual machine with that kernel as A.
+    pub fn config(&self, kernel: Kernel) -> Result<Config> {
+        let initrd = self.dir.join(format!("a-{kernel:?}.cpio"));
+        if !initrd.exists() {
+            initramfs::build(&self.artifacts, kernel, &self.dir)?;
+        }
+        Ok(Config {
+            kernel: self.artifacts.bzimage(kernel),
+            initrd,
+            ..Config::default()
+        })
+    }
+
+    /// Starts a machine and waits until A takes commands.
+    pub fn boot(&self, title: &str, config: &Config) -> Result<Vm> {
+        let vm = self.power_on(title, config)?;
+        vm.wait_boot()?;
+        Ok(vm)
+    }
+
+    /// Starts a machine.
+    pub fn power_on(&self, title: &str, config: &Config) -> Result<Vm> {
+        let verbose = self.verbose;
+        let vm = Vm::start(config, self.deadline, move |text| {
+            if verbose {
+                std::io::stderr().write_all(text.as_bytes()).ok();
+            }
+        })?;
+        self.witnesses.borrow_mut().push(Witness {
+            title: title.to_string(),
+            console: vm.console.clone(),
+            may_splat: false,
+        });
+        Ok(vm)
+    }
+
+    /// From now on the kernels of the machine started last may complain: the test makes them.
+    pub fn expect_trouble(&self) {
+        if let Some(last) = self.witnesses.borrow_mut().last_mut() {
+            last.may_splat = true;
+        }
+    }
+
+    /// The first complaint of any kernel that was not to complain.
+    pub fn splat(&self) -> Option<String> {
+        self.witnesses
+            .borrow()
+            .iter()
+            .filter(|machine| !machine.may_splat)
+            .find_map(|machine| {
+                machine
+                    .console
+                    .splat()
+                    .map(|line| format!("{}: {line}", machine.title))
+            })
+    }
+
+    /// All consoles, whole.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for machine in self.witnesses.borrow().iter() {
+            text += &format!(
+                "---- console of {}\n{}",
+                machine.title,
+                machine.console.since(0)
+            );
+            text += "\n---- end\n";
+        }
+        text
+    }
+
+    /// A file of the test's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// When the test must be over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Where logs are kept.
+    pub fn log_dir() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/qemu-tests")
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual machine: how it is put together, and what a test can do to it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use serde_json::json;
+
+use crate::agent::{Agent, Output};
+use crate::console::Console;
+use crate::gdb::Gdb;
+use crate::qmp::Qmp;
+
+/// How a machine is put together. The default is kernel A's usual one.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+    /// More of its command line.
+    pub append: String,
+    /// CPU model.
+    pub cpu: String,
+    /// Number of CPUs.
+    pub smp: u32,
+    /// RAM, MiB.
+    pub memory: u32,
+    /// Raw images, as virtio disks `vda`, `vdb`….
+    pub disks: Vec<PathBuf>,
+    /// A virtio network card.
+    pub net: bool,
+    /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
+    pub reboot: bool,
+    /// More arguments for QEMU.
+    pub extra: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kernel: PathBuf::new(),
+            initrd: PathBuf::new(),
+            append: String::new(),
+            cpu: "max,vendor=GenuineIntel".into(),
+            smp: 2,
+            memory: 256,
+            disks: Vec::new(),
+            net: true,
+            reboot: false,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// QEMU's arguments, apart from the connections to it.
+    fn arguments(&self) -> Vec<String> {
+        let append = format!("console=ttyS0 panic=-1 {}", self.append);
+        let mut arguments: Vec<String> = [
+            "-machine",
+            "pc,accel=tcg",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-vga",
+            "std",
+            "-cpu",
+            &self.cpu,
+            "-smp",
+            &self.smp.to_string(),
+            "-m",
+            &format!("{}M", self.memory),
+            "-append",
+            append.trim(),
+        ]
+        .map(String::from)
+        .to_vec();
+        arguments.extend(["-kernel".into(), self.kernel.display().to_string()]);
+        arguments.extend(["-initrd".into(), self.initrd.display().to_string()]);
+        for disk in &self.disks {
+            arguments.push("-drive".into());
+            arguments.push(format!("file={},format=raw,if=virtio", disk.display()));
+        }
+        if self.net {
+            let card = "user,model=virtio-net-pci,restrict=on";
+            arguments.extend(["-nic".into(), card.into()]);
+        }
+        if !self.reboot {
+            arguments.push("-no-reboot".into());
+        }
+        arguments.extend(self.extra.iter().cloned());
+        arguments
+    }
+
+    /// The machine with its first serial port on this process's terminal, for `vm`.
+    pub fn interactive(&self) -> Command {
+        let mut command = Command::new("qemu-system-i386");
+        command
+            .args(self.arguments())
+            .args(["-serial", "mon:stdio"]);
+        command
+    }
+}
+
+/// A running machine. Dropped, it is gone: QEMU is killed, its directory removed.
+pub struct Vm {
+    child: Child,
+    /// To the first serial port.
+    keyboard: ChildStdin,
+    /// What the kernels print.
+    pub console: Console,
+    agent: Agent,
+    /// QEMU's monitor.
+    pub qmp: Qmp,
+    deadline: Instant,
+    dir: PathBuf,
+}
+
+/// How long A's boot may take.
+const BOOT: Duration = Duration::from_secs(120);
+/// How long a command in A may take, unless the test says otherwise.
+const COMMAND: Duration = Duration::from_secs(60);
+
+fn connect(child: &mut Child, path: &Path) -> Result<UnixStream> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(stream),
+            Err(_) if Instant::now() < end && child.try_wait()?.is_none() => {
+                sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error).context("QEMU did not start"),
+        }
+    }
+}
+
+impl Vm {
+    /// Starts a machine. Nothing done with it may take longer than to `deadline`. `log` gets the
+    /// console's text as it comes.
+    pub fn start(
+        config: &Config,
+        deadline: Instant,
+        log: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("kjump-vm-{}-{number}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+
+        let mut command = Command::new("qemu-system-i386");
+        command.args(config.arguments());
+        command.args([
+            "-chardev",
+            "stdio,id=console,signal=off",
+            "-serial",
+            "chardev:console",
+        ]);
+        for (id, flag) in [("agent", "-serial"), ("qmp", "-qmp"), ("gdb", "-gdb")] {
+            let path = dir.join(id);
+            command.arg("-chardev");
+            command.arg(format!(
+                "socket,id={id},path={},server=on,wait=off",
+                path.display()
+            ));
+            command.args([flag, &format!("chardev:{id}")]);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .context("qemu-system-i386 (package qemu-system-x86)")?;
+
+        let console = Console::tee(child.stdout.take().context("stdout")?, log);
+        let keyboard = child.stdin.take().context("stdin")?;
+        let mut errors = child.stderr.take().context("stderr")?;
+        let also = console.clone();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            if std::io::Read::read_to_string(&mut errors, &mut text).is_ok() && !text.is_empty() {
+                also.push(&format!("\nqemu: {text}"));
+            }
+        });
+        let connected = connect(&mut child, &dir.join("agent"))
+            .and_then(Agent::new)
+            .and_then(|agent| Ok((agent, Qmp::new(connect(&mut child, &dir.join("qmp"))?)?)));
+        match connected {
+            Ok((agent, qmp)) => Ok(Self {
+                child,
+                keyboard,
+                console,
+                agent,
+                qmp,
+                deadline,
+                dir,
+            }),
+            Err(error) => {
+                child.kill().ok();
+                child.wait().ok();
+                fs::remove_dir_all(&dir).ok();
+                Err(error.context(console.since(0)))
+            }
+        }
+    }
+
+    /// The earlier of `timeout` from now and the test's own end.
+    fn end(&self, timeout: Duration) -> Instant {
+        self.deadline.min(Instant::now() + timeout)
+    }
+
+    /// A closure that fails once a kernel has panicked, so that nobody waits for the dead.
+    fn alive(console: &Console) -> impl Fn() -> Result<()> {
+        let (console, mark) = (console.clone(), console.mark());
+        move || {
+            let news = console.since(mark);
+            match news.lines().find(|line| line.contains("Kernel panic")) {
+                Some(line) => bail!("a kernel panicked: {line}"),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Waits until A's userspace takes commands.
+    pub fn wait_boot(&self) -> Result<()> {
+        self.agent
+            .wait_ready(self.end(BOOT), &Self::alive(&self.console))
+    }
+
+    /// Executes a line of shell in A.
+    pub fn run(&mut self, command: &str) -> Result<Output> {
+        self.run_for(command, COMMAND)
+    }
+
+    /// As [`Vm::run`], for what takes longer.
+    pub fn run_for(&mut self, command: &str, timeout: Duration) -> Result<Output> {
+        let end = self.end(timeout);
+        self.agent.run(command, end, &Self::alive(&self.console))
+    }
+
+    /// Executes a line of shell in A that must end well; gives what it printed.
+    pub fn sh(&mut self, command: &str) -> Result<String> {
+        self.run(command)?
+            .ok()
+            .with_context(|| format!("in A: {command}"))
+    }
+
+    /// Sends a line of shell without waiting for its end; see [`Vm::finish`].
+    pub fn start_command(&mut self, command: &str) -> Result<usize> {
+        self.agent.send(command)
+    }
+
+    /// Waits for the end of what [`Vm::start_command`] began; a panicking kernel does not end it.
+    pub fn finish(&mut self, started: usize, timeout: Duration) -> Result<Output> {
+        let end = self.end(timeout);
+        self.agent.finish(started, end, &|| Ok(()))
+    }
+
+    /// Waits for a text on the console, after `mark`; gives all from the mark to its line's end.
+    pub fn wait_for(&self, mark: usize, needle: &str, timeout: Duration) -> Result<String> {
+        let left = self.end(timeout).saturating_duration_since(Instant::now());
+        self.console.wait_for(mark, needle, left).context("console")
+    }
+
+    /// Types on the first serial port.
+    pub fn type_in(&mut self, text: &str) -> Result<()> {
+        self.keyboard.write_all(text.as_bytes())?;
+        Ok(self.keyboard.flush()?)
+    }
+
+    /// Attaches a debugger: the machine stops.
+    pub fn gdb(&mut self) -> Result<Gdb> {
+        Gdb::attach(connect(&mut self.child, &self.dir.join("gdb"))?)
+    }
+
+    /// Bytes of guest-physical memory.
+    pub fn memory(&mut self, address: u64, size: u64) -> Result<Vec<u8>> {
+        let file = self.dir.join("memory");
+        self.qmp.save_memory(address, size, &file)
+    }
+
+    /// Waits for QEMU to end by itself: the guest has powered off or, without
+    /// [`Config::reboot`], reset itself.
+    pub fn wait_off(&mut self, timeout: Duration) -> Result<()> {
+        let end = self.end(timeout);
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > end {
+                bail!("the machine is still on after {} s", timeout.as_secs());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Presses the power button.
+    pub fn press_power(&mut self) -> Result<()> {
+        self.qmp.execute("system_powerdown", json!({})).map(drop)
+    }
+
+    /// Switches the machine off as a user would: disks unmounted, A's own poweroff.
+    pub fn power_off(&mut self) -> Result<()> {
+        self.agent.send("sync; umount -a -r; poweroff -f")?;
+        self.wait_off(COMMAND)
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // First QEMU, by its handle: its sockets lie in the directory that goes next.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}
