@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use kjump_abi::DEFAULT_WINDOW_END;
 
-use crate::error::EXIT_CODES;
+use crate::exit::EXIT_CODES;
 use crate::parse;
 
 /// Lets a running Linux step aside for another kernel, and come back.

@@ -4,6 +4,7 @@ mod cli;
 mod cmd;
 mod device;
 mod error;
+mod exit;
 mod init;
 mod json;
 mod loader;

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use super::say;
 use crate::cli::{Jump, Way};
 use crate::device::Device;
-use crate::error::{Error, Result, EXIT_PEER_PANIC, EXIT_PEER_STATUS};
+use crate::error::{Error, Result};
+use crate::exit::{EXIT_PEER_PANIC, EXIT_PEER_STATUS};
 use crate::json::Json;
 use crate::parse;
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::cli::Load;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::loader::plan::{self, Kernel, Plan, Request};
+use crate::loader::plan::{self, Kernel, Place, Plan, Request};
 use crate::loader::{bzimage, elf, memmap, page_down};
 
 const VERB: &str = "load";
@@ -35,17 +35,25 @@ pub fn run(args: &Load) -> Result<u8> {
         command_line += &format!(" kjump.handoff={handoff:#x} kexec_jump_back_entry={entry:#x}");
     }
     log::info!("command line: {command_line}");
+    let initrd = args.initrd.as_deref().map(Initrd::open).transpose()?;
     let plan = with_kernel(&args.kernel, |kernel| {
         plan::plan(Request {
             kernel,
-            initrd: args.initrd.as_deref().map(read).transpose()?,
+            initrd_size: initrd.as_ref().map_or(0, |i| i.size),
             command_line,
             map: &memmap::read()?,
             window_end,
             own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
         })
     })?;
-    send(&device, &plan, window_end)?;
+    for s in &plan.segments {
+        send(&device, &s.data, s.mem, s.memsz, window_end)?;
+    }
+    if let (Some(place), Some(initrd)) = (plan.initrd, initrd) {
+        initrd.send(place, |data, mem| {
+            send(&device, data, mem, data.len() as u64, window_end)
+        })?;
+    }
     device
         .commit(plan.entry, plan.boot_params)
         .map_err(|e| commit_error(e, &plan))?;
@@ -72,27 +80,59 @@ fn with_kernel<T>(path: &Path, use_it: impl FnOnce(Kernel) -> Result<T>) -> Resu
             why,
         });
     }
-    file.read_to_end(&mut start).map_err(io)?;
+    let rest = bzimage::MAX_SIZE.saturating_sub(start.len() as u64);
+    file.take(rest).read_to_end(&mut start).map_err(io)?;
     use_it(Kernel::BzImage(bzimage::parse(&start, path)?))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|e| Error::io(path.display().to_string(), e))
+fn send(device: &Device, data: &[u8], mem: u64, memsz: u64, window_end: Option<u64>) -> Result<()> {
+    log::info!("segment {mem:#x}+{memsz:#x}, {} bytes of data", data.len());
+    device
+        .segment(data, mem, memsz)
+        .map_err(|e| segment_error(e, mem, memsz, window_end))
 }
 
-fn send(device: &Device, plan: &Plan, window_end: Option<u64>) -> Result<()> {
-    for s in &plan.segments {
-        log::info!(
-            "segment {:#x}+{:#x}, {} bytes of data",
-            s.mem,
-            s.memsz,
-            s.data.len()
-        );
-        device
-            .segment(&s.data, s.mem, s.memsz)
-            .map_err(|e| segment_error(e, s.mem, s.memsz, window_end))?;
+/// An initrd, read piece by piece: it may be large, and memory is what a load is short of.
+struct Initrd<'a> {
+    path: &'a Path,
+    file: File,
+    size: u64,
+}
+
+impl<'a> Initrd<'a> {
+    /// Bytes of a piece, whole pages.
+    const PIECE: u64 = 1 << 20;
+
+    fn open(path: &'a Path) -> Result<Self> {
+        let io = |e| Error::io(path.display().to_string(), e);
+        let file = File::open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(io(Errno::INVAL.into()));
+        }
+        Ok(Initrd {
+            path,
+            file,
+            size: metadata.len(),
+        })
     }
-    Ok(())
+
+    fn send(mut self, place: Place, mut send: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        let mut done = 0;
+        while done < place.size {
+            let mut data = Vec::new();
+            let want = Self::PIECE.min(place.size - done);
+            let read = self.file.by_ref().take(want).read_to_end(&mut data);
+            let io = |e| Error::io(self.path.display().to_string(), e);
+            if read.map_err(io)? as u64 != want {
+                // It became shorter meanwhile.
+                return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            send(&data, place.mem + done)?;
+            done += want;
+        }
+        Ok(())
+    }
 }
 
 fn prepare_error(errno: Errno, window: u64) -> Error {
@@ -186,5 +226,33 @@ mod tests {
         );
         let missing = with_kernel(Path::new("/nonexistent"), |_| Ok(0)).unwrap_err();
         assert!(missing.exit_code() == 1 && missing.to_string().starts_with("/nonexistent: "));
+    }
+
+    #[test]
+    fn an_initrd_goes_in_pieces() {
+        let path = std::env::temp_dir().join(format!("kjump-{}-initrd", std::process::id()));
+        let size = Initrd::PIECE + 5;
+        fs::write(&path, vec![1; size as usize]).unwrap();
+        let sent = |place| {
+            let mut sent = Vec::new();
+            let send = |data: &[u8], mem| {
+                sent.push((mem, data.len()));
+                Ok(())
+            };
+            Initrd::open(&path)
+                .unwrap()
+                .send(place, send)
+                .map(|()| sent)
+        };
+        assert_eq!(Initrd::open(&path).unwrap().size, size);
+        let whole = sent(Place { mem: 0x5000, size }).unwrap();
+        assert_eq!(whole, [(0x5000, 1 << 20), (0x10_5000, 5)]);
+        assert!(sent(Place {
+            mem: 0x5000,
+            size: size + 1
+        })
+        .is_err());
+        fs::remove_file(&path).unwrap();
+        assert!(Initrd::open(Path::new("/")).is_err());
     }
 }

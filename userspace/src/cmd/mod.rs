@@ -5,6 +5,7 @@ mod doctor;
 mod jump;
 mod load;
 mod status;
+mod times;
 mod unload;
 
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Unload => unload::run(),
         Command::Status(args) => status::run(&args),
         Command::Doctor => doctor::run(),
+        Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),
     }
 }

@@ -12,6 +12,9 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::parse;
 
+/// How often the way back is tried.
+const BACK_TRIES: u32 = 5;
+
 /// What the steps share.
 pub struct Init {
     /// What the command line says.
@@ -121,7 +124,7 @@ impl Init {
     /// says and goes back with what came of it. Ends only with an error.
     fn serve(&mut self, mut status: u32) -> Result<()> {
         loop {
-            let word = self.back(status)?;
+            let word = self.back_again(status)?;
             let name = parse::command_name(word).unwrap_or("unknown");
             say(format_args!("entered again: command {word:#x} ({name})"));
             status = self.obey(word);
@@ -140,6 +143,18 @@ impl Init {
             say(format_args!("failed: {e}"));
             e.errno()
         })
+    }
+
+    /// Goes back; where a rung fails, tries again: a peer that stays leaves its caller away.
+    fn back_again(&mut self, status: u32) -> Result<u32> {
+        for _ in 1..BACK_TRIES {
+            match self.back(status) {
+                Err(e @ Error::Rung { .. }) => say(format_args!("{e}")),
+                other => return other,
+            }
+            system::nap();
+        }
+        self.back(status)
     }
 
     /// Goes back once; returns with the new command word when entered again.

@@ -8,6 +8,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::ReadRef;
 use object::LittleEndian;
 
+use super::bzimage::MAX_SIZE;
 use super::{page_down, page_up};
 use crate::error::{Error, Result};
 
@@ -80,6 +81,14 @@ pub fn parse<'a, R: ReadRef<'a>>(file: R, path: &Path) -> Result<Elf> {
     }
     loads.sort_by_key(|p| p.p_paddr(endian));
 
+    let total: u64 = loads.iter().map(|p| u64::from(p.p_filesz(endian))).sum();
+    if total > MAX_SIZE {
+        let why = "it is larger than 256 MiB; the file is broken".into();
+        return Err(Error::UnsupportedKernel {
+            path: path.into(),
+            why,
+        });
+    }
     let mut pieces: Vec<Piece> = Vec::with_capacity(loads.len());
     for load in &loads {
         let mem = u64::from(load.p_paddr(endian));

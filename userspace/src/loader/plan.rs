@@ -26,8 +26,8 @@ pub enum Kernel<'a> {
 pub struct Request<'a> {
     /// The kernel.
     pub kernel: Kernel<'a>,
-    /// The initrd.
-    pub initrd: Option<Vec<u8>>,
+    /// Bytes of the initrd, 0 for none. Its contents are not needed to place it.
+    pub initrd_size: u64,
     /// The whole command line.
     pub command_line: String,
     /// This machine's memory map.
@@ -47,6 +47,17 @@ pub struct Plan {
     pub entry: u64,
     /// Physical address of boot_params.
     pub boot_params: u64,
+    /// Where the initrd goes; it is not among the segments.
+    pub initrd: Option<Place>,
+}
+
+/// A place for contents that are somewhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Physical address.
+    pub mem: u64,
+    /// Bytes there.
+    pub size: u64,
 }
 
 /// Places everything.
@@ -82,11 +93,12 @@ pub fn plan(request: Request) -> Result<Plan> {
     })?;
     params.code(address(entry));
 
-    if let Some(initrd) = request.initrd.filter(|i| !i.is_empty()) {
+    let mut initrd = None;
+    if request.initrd_size > 0 {
         let max = initrd_addr_max.saturating_add(1).min(limit);
-        let piece = place_initrd(initrd, &mut free, max)?;
-        params.initrd(address(piece.mem), address(piece.data.len() as u64));
-        segments.push(piece);
+        let place = place_initrd(request.initrd_size, &mut free, max)?;
+        params.initrd(address(place.mem), address(place.size));
+        initrd = Some(place);
     }
 
     if request.command_line.len() > cmdline_size {
@@ -113,6 +125,7 @@ pub fn plan(request: Request) -> Result<Plan> {
         segments,
         entry,
         boot_params,
+        initrd,
     })
 }
 
@@ -142,18 +155,14 @@ fn place_bzimage(k: &BzImage, free: &Free) -> Result<u64> {
 }
 
 /// As high as it may be: what is above the kernel is then in one piece.
-fn place_initrd(initrd: Vec<u8>, free: &mut Free, max: u64) -> Result<Piece> {
-    let size = initrd.len() as u64;
-    let Some(at) = free.highest(page_up(size), HIGH, max) else {
-        let missing = page_up(size).saturating_sub(free.largest(HIGH, max));
+fn place_initrd(size: u64, free: &mut Free, max: u64) -> Result<Place> {
+    let pages = page_up(size);
+    let Some(mem) = free.highest(pages, HIGH, max) else {
+        let missing = pages.saturating_sub(free.largest(HIGH, max));
         return Err(Error::InitrdDoesNotFit { size, missing });
     };
-    free.take(at, at + size);
-    Ok(Piece {
-        mem: at,
-        memsz: size,
-        data: initrd,
-    })
+    free.take(mem, mem + pages);
+    Ok(Place { mem, size })
 }
 
 /// In low memory, else (a test program may have taken it) anywhere.

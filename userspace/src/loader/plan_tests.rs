@@ -13,7 +13,7 @@ const WINDOW: u64 = 16 << 20;
 fn request<'a>(kernel: Kernel<'a>, initrd: usize, window_end: Option<u64>) -> Request<'a> {
     Request {
         kernel,
-        initrd: (initrd > 0).then(|| vec![7; initrd]),
+        initrd_size: initrd as u64,
         command_line: "console=ttyS0".into(),
         map: PC,
         window_end,
@@ -40,10 +40,12 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 
 fn sound(p: &Plan, limit: u64) {
     let ram = Free::new(memmap::ram(PC), limit);
+    let initrd = p.initrd.iter().map(|i| (i.mem, page_up(i.mem + i.size)));
     let mut ranges: Vec<_> = p
         .segments
         .iter()
         .map(|s| (s.mem, page_up(s.mem + s.memsz)))
+        .chain(initrd)
         .collect();
     ranges.sort_unstable();
     assert!(ranges
@@ -134,7 +136,13 @@ fn initrd_addr_max_is_the_last_byte() {
     let mut file = bzimage::tests::image(0x8000, 0x10_0000, 0x70_0000, true);
     file[0x22c..0x230].copy_from_slice(&0xef_ffffu32.to_le_bytes());
     let p = plan(request(bz(&file), 0x1000, Some(WINDOW))).unwrap();
-    assert!(p.segments.iter().any(|s| s.mem == 0xef_f000));
+    assert_eq!(
+        p.initrd,
+        Some(Place {
+            mem: 0xef_f000,
+            size: 0x1000
+        })
+    );
 }
 
 #[test]
