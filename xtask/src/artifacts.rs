@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where things lie: what is built (`build/i386/`, whose names are an interface) and the cache
+//! that several checkouts share.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// The test kernels. Their configurations are `qemu-tests/kernels/*.config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Kernel {
+    /// Kernel A, placed at 2 MiB.
+    Full,
+    /// Kernels B and C: live in a window of 16 MiB.
+    Lean,
+    /// `full` with PAE, placed at 16 MiB.
+    Pae,
+}
+
+impl Kernel {
+    /// All of them, in the order in which they are built.
+    pub const ALL: [Kernel; 3] = [Kernel::Full, Kernel::Lean, Kernel::Pae];
+
+    /// As in file names and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernel::Full => "full",
+            Kernel::Lean => "lean",
+            Kernel::Pae => "pae",
+        }
+    }
+
+    /// Configuration fragments, in the order in which they are laid over `tinyconfig`.
+    pub fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Kernel::Full => &["common.config", "full.config"],
+            Kernel::Lean => &["common.config", "lean.config"],
+            Kernel::Pae => &["common.config", "full.config", "pae.config"],
+        }
+    }
+
+    /// `full` is the kernel meant when none is named.
+    fn suffix(self) -> &'static str {
+        match self {
+            Kernel::Full => "",
+            Kernel::Lean => "-lean",
+            Kernel::Pae => "-pae",
+        }
+    }
+
+    /// The bootable image.
+    pub fn bzimage(self) -> PathBuf {
+        dir().join(format!("bzImage{}", self.suffix()))
+    }
+
+    /// The ELF file, with symbols.
+    pub fn vmlinux(self) -> PathBuf {
+        dir().join(format!("vmlinux{}", self.suffix()))
+    }
+
+    /// The configuration it was built with.
+    pub fn config(self) -> PathBuf {
+        dir().join(format!("kernel{}.config", self.suffix()))
+    }
+
+    /// `uname -r`, one line.
+    pub fn release(self) -> PathBuf {
+        dir().join(format!("kernel{}.release", self.suffix()))
+    }
+
+    /// kjump's module for it.
+    pub fn module(self) -> PathBuf {
+        dir().join(format!("kjump{}.ko", self.suffix()))
+    }
+}
+
+/// The checkout.
+pub fn repo() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent()
+        .expect("xtask/ lies in the checkout")
+        .to_owned()
+}
+
+/// Where all that is built for i386 lands.
+pub fn dir() -> PathBuf {
+    repo().join("build/i386")
+}
+
+/// The command, static for i686.
+pub fn kjump() -> PathBuf {
+    dir().join("kjump")
+}
+
+/// The initramfs of kernels B and C.
+pub fn initramfs() -> PathBuf {
+    dir().join("initramfs.cpio.gz")
+}
+
+/// A static i386 busybox, for guests.
+pub fn busybox() -> PathBuf {
+    dir().join("busybox")
+}
+
+/// The programs of `qemu-tests/guest`, static for i686.
+pub fn guest_programs() -> PathBuf {
+    dir().join("guest")
+}
+
+/// The cache outside the checkout: `$KJUMP_CACHE`, else `kjump` in the user's cache directory.
+pub fn cache() -> Result<PathBuf> {
+    let set = |name| {
+        env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(dir) = set("KJUMP_CACHE") {
+        return std::path::absolute(dir).context("KJUMP_CACHE is no usable path");
+    }
+    let base = match (
+        set("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()),
+        set("HOME"),
+    ) {
+        (Some(dir), _) => dir,
+        (None, Some(home)) => home.join(".cache"),
+        (None, None) => anyhow::bail!("no cache directory: set KJUMP_CACHE or HOME"),
+    };
+    Ok(base.join("kjump"))
+}

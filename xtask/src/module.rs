@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Builds kjump's module against a kernel, out of tree and with its output in a directory of its
+//! own, so that the kernels' modules do not collide. Any warning is a failure.
+
+use std::{path::PathBuf, thread};
+
+use anyhow::{bail, Context, Result};
+
+use crate::{
+    artifacts::{self, Kernel},
+    kernel::Built,
+    sh::{self, say},
+    tools::Tools,
+};
+
+/// Where a kernel's module is built (`MO=`). The FFI check reads what is left there.
+pub fn output_dir(kernel: Kernel) -> PathBuf {
+    artifacts::repo().join("build/module").join(kernel.name())
+}
+
+/// Builds the module for one kernel and puts it where [`Kernel::module`] says.
+pub fn build(built: &Built, tools: &Tools) -> Result<()> {
+    let out = output_dir(built.kernel);
+    // Objects made for another kernel are not told apart by their time stamps alone.
+    let key = out.join("kernel.key");
+    if std::fs::read_to_string(&key).ok().as_deref() != Some(&built.key) {
+        sh::remove_dir(&out)?;
+        sh::write(&key, built.key.as_bytes())?;
+    }
+    let jobs = thread::available_parallelism().map_or(1, |n| n.get());
+    let mut make = tools.make();
+    make.arg("-C").arg(&built.dir).arg(format!("-j{jobs}"));
+    make.arg(format!("M={}", artifacts::repo().display()));
+    make.arg(format!("MO={}", out.display())).arg("modules");
+    let result = make.output().context("cannot run make")?;
+    let said = [result.stdout, result.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    if !result.status.success() {
+        bail!(
+            "the module for kernel {} does not build:\n{}",
+            built.kernel.name(),
+            said.trim_end()
+        );
+    }
+    if said.lines().any(is_warning) {
+        // The next attempt must compile it again to warn again.
+        sh::remove_dir(&out)?;
+        bail!(
+            "the module for kernel {} has warnings:\n{said}",
+            built.kernel.name()
+        );
+    }
+    if said.lines().any(|line| line.contains("LD [M]")) {
+        say(format_args!(
+            "built the module for kernel {}",
+            built.kernel.name()
+        ));
+    }
+    sh::copy(&out.join("kjump.ko"), &built.kernel.module())
+}
+
+/// A warning of rustc, gcc, the assembler, modpost or make itself.
+fn is_warning(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    line.contains("warning: ") || line.starts_with("warning[")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_warning;
+
+    #[test]
+    fn warnings_of_every_tool() {
+        for line in [
+            "warning: unused variable: `x`",
+            "/src/kmod/helpers.c:3:5: warning: unused variable 'x' [-Wunused-variable]",
+            "WARNING: modpost: missing MODULE_DESCRIPTION() in kjump.o",
+            "make[3]: Warning: File 'x' has modification time in the future",
+        ] {
+            assert!(is_warning(line), "{line}");
+        }
+        assert!(!is_warning("  RUSTC [M] kmod/warning_free.o"));
+    }
+}
