@@ -47,6 +47,8 @@ fn exchange<T: FromBytes + AsBytes>(arg: usize, f: impl FnOnce(&mut T) -> Result
         return Err(EPROTONOSUPPORT);
     }
     let mut value = slice().reader().read::<T>()?;
+    // An argument that cannot be written is refused before anything is done.
+    slice().writer().write(&value)?;
     let result = f(&mut value);
     slice().writer().write(&value)?;
     result
@@ -96,6 +98,9 @@ impl MiscDevice for Device {
     }
 
     fn mmap(_device: &Self, file: &File, vma: &VmaNew) -> Result {
+        if !old::present() {
+            return Err(ENODEV);
+        }
         sys::old_mmap(file, vma)
     }
 

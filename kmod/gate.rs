@@ -15,8 +15,7 @@ use kernel::prelude::*;
 pub(crate) struct Gate {
     control: Page,
     tables: IdentityTables,
-    /// Read by the stub alone.
-    _bus_masters: Page,
+    bus_masters: Page,
     platform: Platform,
     entry: u32,
 }
@@ -29,33 +28,43 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `ERANGE` if no page can be mapped identically; `E2BIG` if there are more PCI
-    /// devices than fit a page.
+    /// `ENOMEM`; `ERANGE` if no page can be mapped identically; `EOPNOTSUPP` if the local APIC is
+    /// in x2APIC mode; `E2BIG` if there are more PCI devices than fit a page.
     pub(crate) fn new(source: &mut PageSource<'_>) -> Result<Self> {
         let mut control = source.page()?;
         let phys = control.phys();
         let tables = IdentityTables::new(phys, source)?;
         let entry = arch::stub::install(control.view_mut(), phys).ok_or(EFBIG)?;
 
-        let mut bus_masters = source.page()?;
-        let words = bus_masters.words_mut();
+        let bus_masters = source.page()?;
+        let page: &mut ControlPage = control.view_mut();
+        page.bus_masters = bus_masters.phys();
+        page.lapic = arch::local_apic()?.unwrap_or(0);
+        let mut gate = Self {
+            control,
+            tables,
+            bus_masters,
+            platform: Platform::find()?,
+            entry,
+        };
+        gate.survey()?;
+        Ok(gate)
+    }
+
+    /// Lists the PCI devices there are now, for the stub to silence.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if there are more than fit a page.
+    pub(crate) fn survey(&mut self) -> Result {
+        let words = self.bus_masters.words_mut();
         let room = words.len() - 1;
         let count = sys::bus_masters(&mut words[..room]);
         if count > room {
             return Err(E2BIG);
         }
         words[count] = u32::MAX;
-
-        let page: &mut ControlPage = control.view_mut();
-        page.bus_masters = bus_masters.phys();
-        page.lapic = arch::local_apic().unwrap_or(0);
-        Ok(Self {
-            control,
-            tables,
-            _bus_masters: bus_masters,
-            platform: Platform::find()?,
-            entry,
-        })
+        Ok(())
     }
 
     /// The jump-back entry, physical.

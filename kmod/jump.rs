@@ -38,7 +38,7 @@ pub(crate) struct Record {
 pub(crate) fn jump<S: Side>(side: &mut S, symbols: &Symbols, options: Options) -> (Record, Result) {
     let stamps = [const { Cell::new(0) }; STAMP_COUNT];
     let trail = Trail::new(symbols, options, &stamps);
-    let result = descend(side, &trail);
+    let result = side.gate().survey().and_then(|()| descend(side, &trail));
     trail.mark(STAMP_END);
     let failed_rung = trail.failed();
     (

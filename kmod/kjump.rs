@@ -51,37 +51,31 @@ module! {
     },
 }
 
-/// Fields are dropped in order: no new callers, no panics, then the session.
-#[pin_data(PinnedDrop)]
+/// Fields are dropped in order: no new callers, no more panics heard, then the session.
+#[pin_data]
 struct Kjump {
     #[pin]
     device: MiscDeviceRegistration<device::Device>,
     _panics: sys::PanicWatch,
+    _session: session::Guard,
 }
 
 impl kernel::InPlaceModule for Kjump {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _panics: {
-                // SAFETY: a module is initialised once, and nothing runs before this.
+            _session: {
+                // SAFETY: a module is initialised once, and nothing of it runs before this.
                 unsafe {
                     old::init();
                     session::init(
                         module_parameters::handoff.value(),
                         module_parameters::testing.value(),
                         module_parameters::panic_back.value(),
-                    )?;
+                    )?
                 }
-                sys::PanicWatch::start()
             },
+            _panics: sys::PanicWatch::start(),
             device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"kjump" }),
         })
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Kjump {
-    fn drop(self: Pin<&mut Self>) {
-        session::exit();
     }
 }

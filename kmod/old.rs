@@ -87,29 +87,50 @@ pub(crate) fn forget() {
     sys::old_zap();
 }
 
+/// Whether there is any.
+pub(crate) fn present() -> bool {
+    OLD.lock().is_some()
+}
+
+/// Calls `f` with the frame that holds the contents of old frame `pgoff`, or 0 if there is none.
+/// The lock is held meanwhile: what `f` maps is zapped by a later [`forget`].
+pub(crate) fn with_frame<R>(pgoff: usize, f: impl FnOnce(u32) -> R) -> R {
+    let guard = OLD.lock();
+    f(guard
+        .as_ref()
+        .and_then(|old| old.frame(pgoff).ok())
+        .unwrap_or(0))
+}
+
 /// The frame that holds the contents of old frame `frame`.
 ///
 /// # Errors
 ///
 /// `ENODEV` without a handoff; `ENXIO` for what is not that kernel's RAM.
-pub(crate) fn frame(frame: usize) -> Result<u32> {
-    let guard = OLD.lock();
-    let old = guard.as_ref().ok_or(ENODEV)?;
-    if let Some(&backing) = old.shadow.get(frame) {
-        return Ok(if backing == 0 {
-            old.zero.frame()
-        } else {
-            backing
-        });
+fn frame(frame: usize) -> Result<u32> {
+    OLD.lock().as_ref().ok_or(ENODEV)?.frame(frame)
+}
+
+impl Old {
+    /// See the function of that name.
+    fn frame(&self, frame: usize) -> Result<u32> {
+        if let Some(&backing) = self.shadow.get(frame) {
+            return Ok(if backing == 0 {
+                self.zero.frame()
+            } else {
+                backing
+            });
+        }
+        let address = frame as u64 * PAGE_SIZE as u64;
+        let ram = &self.ram[..self.ram_count];
+        if !ram
+            .iter()
+            .any(|range| range.start <= address && address < range.end)
+        {
+            return Err(ENXIO);
+        }
+        Ok(frame as u32)
     }
-    let address = frame as u64 * PAGE_SIZE as u64;
-    let is_ram = old.ram[..old.ram_count]
-        .iter()
-        .any(|r| r.start <= address && address < r.end);
-    if !is_ram {
-        return Err(ENXIO);
-    }
-    Ok(frame as u32)
 }
 
 /// Reads old memory from byte `position` on, handing pieces to `sink` until it has `length` bytes

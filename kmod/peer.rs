@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     /// Its peer map.
     map: Option<OldMemory>,
     window_end: u32,
+    /// Where the block lies, physical; 0 if there is none.
+    block_phys: u32,
     /// Which frames of the window were in use when this kernel left, a bit each.
     kept: Page,
 }
@@ -63,14 +65,15 @@ impl Peer {
             block: None,
             map: None,
             window_end: 0,
+            block_phys: 0,
             kept: source.page()?,
         };
-        peer.adopt(memory)?;
+        peer.adopt(memory, address as u32)?;
         Ok(peer)
     }
 
     /// Takes the block of the kernel that this one was entered from.
-    fn adopt(&mut self, memory: OldMemory) -> Result {
+    fn adopt(&mut self, memory: OldMemory, phys: u32) -> Result {
         let block = block_of(&memory);
         old::take(block)?;
         self.window_end = u32::try_from(block.window_end).map_err(|_| EINVAL)?;
@@ -83,6 +86,7 @@ impl Peer {
             _ => return Err(EINVAL),
         };
         self.block = Some(memory);
+        self.block_phys = phys;
         Ok(())
     }
 
@@ -91,6 +95,7 @@ impl Peer {
     pub(crate) fn entered(&mut self) {
         self.entry = self.gate.answers().peer_entry;
         self.block = None;
+        self.block_phys = 0;
         self.map = None;
         old::forget();
         if let Err(e) = self.read_slot() {
@@ -105,7 +110,7 @@ impl Peer {
         if slot.magic != abi::CONTROL_MAGIC {
             return Err(ENOENT);
         }
-        self.adopt(open_block(slot.handoff)?)
+        self.adopt(open_block(slot.handoff)?, slot.handoff as u32)
     }
 
     /// Physical address of the jump-back entry.
@@ -116,6 +121,11 @@ impl Peer {
     /// The handoff block's bytes, if there is one.
     pub(crate) fn block(&self) -> Option<&[u8]> {
         self.block.as_ref().map(OldMemory::bytes)
+    }
+
+    /// Physical address of the handoff block, 0 if there is none.
+    pub(crate) fn block_phys(&self) -> u32 {
+        self.block_phys
     }
 
     /// Bytes; 0 without a handoff.
@@ -207,14 +217,12 @@ pub(crate) fn arm_panic_exit(peer: Option<&Peer>) -> Result {
         // which nothing is freed any more.
         drop(unsafe { KBox::from_raw(old) });
     }
-    if let Some(block) = peer.and_then(Peer::block) {
-        let peer_entry = peer.map_or(0, Peer::entry);
-        let phys = block_phys(block)?;
+    if let Some(peer) = peer.filter(|peer| peer.block_phys != 0) {
         let mut gate = Gate::new(&mut PageSource::new(&Nowhere))?;
-        gate.control().target = peer_entry;
+        gate.control().target = peer.entry;
         let exit = PanicExit {
             gate,
-            block: OldMemory::map(phys, PAGE_SIZE)?,
+            block: OldMemory::map(peer.block_phys, PAGE_SIZE)?,
         };
         PANIC_EXIT.store(
             KBox::into_raw(KBox::new(exit, GFP_KERNEL)?),
@@ -222,17 +230,6 @@ pub(crate) fn arm_panic_exit(peer: Option<&Peer>) -> Result {
         );
     }
     Ok(())
-}
-
-/// Where a block lies: in the page that its control page's slot names.
-fn block_phys(block: &[u8]) -> Result<u32> {
-    // SAFETY: a block's bytes, page-aligned; integers only.
-    let block: &Handoff = unsafe { &*block.as_ptr().cast() };
-    let control = block.jump_back_entry as u32 & !(PAGE_SIZE as u32 - 1);
-    let slot = OldMemory::map(control, PAGE_SIZE)?;
-    // SAFETY: integers only.
-    let slot: abi::ControlSlot = unsafe { slot.read(0) };
-    u32::try_from(slot.handoff).map_err(|_| EINVAL)
 }
 
 /// Called when this kernel panics, interrupts off, the other CPUs stopped.
@@ -254,13 +251,4 @@ pub(crate) fn panicked(message: &[u8]) {
     // SAFETY: interrupts are off; the target is that kernel's jump-back entry, whose stub
     // silences this kernel's CPUs and bus masters.
     unsafe { exit.gate.leave_for_good() }
-}
-
-/// The frame to map for old page `pgoff`.
-///
-/// # Errors
-///
-/// Those of [`old::frame`].
-pub(crate) fn old_frame(pgoff: usize) -> Result<usize> {
-    old::frame(pgoff).map(|frame| frame as usize)
 }

@@ -53,6 +53,20 @@ kernel::sync::global_lock! {
 static SYMBOLS: SetOnce<Symbols> = SetOnce::new();
 static TESTING: SetOnce<bool> = SetOnce::new();
 
+/// The session, from [`init`] to its drop, which frees whatever there is.
+pub(crate) struct Guard(());
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = peer::arm_panic_exit(None);
+        let mut session = SESSION.lock();
+        session.state = State::Empty;
+        session.owner = None;
+        drop(session);
+        crate::old::forget();
+    }
+}
+
 /// Initialises the session; with a handoff this kernel is a peer.
 ///
 /// # Errors
@@ -62,9 +76,10 @@ static TESTING: SetOnce<bool> = SetOnce::new();
 /// # Safety
 ///
 /// To be called exactly once, before any other function of this file.
-pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Result {
+pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Result<Guard> {
     // SAFETY: as the caller promises.
     unsafe { SESSION.init() };
+    let guard = Guard(());
     SYMBOLS.populate(Symbols::resolve());
     TESTING.populate(testing);
     if handoff != 0 {
@@ -76,17 +91,7 @@ pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Resu
         session.state = State::Peer(peer);
         session.panic_back = panic_back;
     }
-    Ok(())
-}
-
-/// Frees whatever there is; the module is going.
-pub(crate) fn exit() {
-    let _ = peer::arm_panic_exit(None);
-    let mut session = SESSION.lock();
-    session.state = State::Empty;
-    session.owner = None;
-    drop(session);
-    crate::old::forget();
+    Ok(guard)
 }
 
 impl Session {
@@ -227,8 +232,8 @@ pub(crate) fn unload(opener: Opener, request: &abi::Unload) -> Result {
 }
 
 /// Flags and knob of a jump, checked.
-fn options(flags: u32, fail_at: u32) -> Result<Options> {
-    if flags & !(abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS) != 0 {
+fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Options> {
+    if reserved != [0; 2] || flags & !(abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS) != 0 {
         return Err(EOPNOTSUPP);
     }
     let testing = TESTING.as_ref().copied().unwrap_or(false);
@@ -250,7 +255,7 @@ fn options(flags: u32, fail_at: u32) -> Result<Options> {
 /// rung that failed reported, with its number in `failed_rung`.
 pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     lockdown()?;
-    let options = options(request.flags, request.fail_at)?;
+    let options = options(request.flags, request.fail_at, request.reserved)?;
     let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
     request.failed_rung = 0;
     request.status = STATUS_NONE;
@@ -314,7 +319,7 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
 /// `ENODEV` if this kernel is no peer; `ENOLINK` if there is nowhere to go back to; `EINPROGRESS`;
 /// what the rung that failed reported.
 pub(crate) fn back(request: &mut abi::Back) -> Result {
-    let options = options(request.flags, request.fail_at)?;
+    let options = options(request.flags, request.fail_at, request.reserved)?;
     let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
     request.failed_rung = 0;
     if request.status > abi::STATUS_MAX {
@@ -393,6 +398,7 @@ pub(crate) fn status(status: &mut abi::Status) {
         State::Peer(peer) => {
             status.window_end = peer.window_end().into();
             status.jump_back_entry = peer.entry().into();
+            status.handoff = peer.block_phys().into();
             abi::STATE_PEER
         }
     };

@@ -94,7 +94,7 @@ impl Controllers {
     /// Finds and maps them. What the kernel does not use (`noapic`, `nolapic`) is not in the
     /// resource tree and stays as firmware left it.
     pub(crate) fn find() -> Result<Self> {
-        let local = match cpu::local_apic() {
+        let local = match cpu::local_apic()? {
             Some(phys) => Some(Mmio::map(phys, 0x1000)?),
             None => None,
         };

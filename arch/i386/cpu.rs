@@ -4,6 +4,7 @@
 
 use super::control::feature;
 use crate::sys;
+use kernel::prelude::*;
 
 /// IA32_EFER, Intel SDM vol. 4.
 pub(crate) const MSR_EFER: u32 = 0xc000_0080;
@@ -56,13 +57,21 @@ pub(crate) fn features() -> u32 {
     bits
 }
 
-/// Physical address of the local APIC's registers, if there is one, switched on, in xAPIC mode.
-pub(crate) fn local_apic() -> Option<u32> {
-    let [low, _] = sys::read_msr(MSR_APIC_BASE)?;
-    let usable = cpuid(1)[3] & CPUID_APIC != 0
-        && low & APIC_BASE_ENABLED != 0
-        && low & APIC_BASE_X2APIC == 0;
-    usable.then_some(low & 0xffff_f000)
+/// Physical address of the local APIC's registers, if there is one and it is switched on.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` in x2APIC mode, in which the stub could not reach it.
+pub(crate) fn local_apic() -> Result<Option<u32>> {
+    if cpuid(1)[3] & CPUID_APIC == 0 {
+        return Ok(None);
+    }
+    match sys::read_msr(MSR_APIC_BASE) {
+        Some([low, _]) if low & APIC_BASE_ENABLED == 0 => Ok(None),
+        Some([low, _]) if low & APIC_BASE_X2APIC != 0 => Err(EOPNOTSUPP),
+        Some([low, _]) => Ok(Some(low & 0xffff_f000)),
+        None => Ok(None),
+    }
 }
 
 /// The time-stamp counter, ticks.

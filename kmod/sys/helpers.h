@@ -59,10 +59,11 @@ u32 kjh_tsc_khz(void);
 bool kjh_read_msr(u32 msr, u32 *low, u32 *high);
 void kjh_watch_panics(bool on);
 int kjh_old_mmap(void *file, void *vma);
+u32 kjh_old_insert(void *vmf, unsigned long pfn);
 void kjh_old_zap(void);
 
 /* Implemented in Rust, called from helpers.c */
-int kjump_old_page(unsigned long pgoff, unsigned long *pfn);
+u32 kjump_old_fault(void *vmf, unsigned long pgoff);
 void kjump_panicked(const char *message);
 
 #endif

@@ -82,11 +82,11 @@ impl Drop for PanicWatch {
     }
 }
 
-/// Sets up a mapping of old memory; its faults end in [`kjump_old_page`].
+/// Sets up a mapping of old memory; its faults end in [`kjump_old_fault`].
 ///
 /// # Errors
 ///
-/// `EACCES` if the mapping is to be written through.
+/// `EACCES` if the mapping is to be written through; `EBUSY` if another device node is mapped.
 pub(crate) fn old_mmap(file: &kernel::fs::File, vma: &kernel::mm::virt::VmaNew) -> Result {
     // SAFETY: both belong to an mmap call under way.
     kernel::error::to_result(unsafe {
@@ -100,17 +100,14 @@ pub(crate) fn old_zap() {
     unsafe { bindings::kjh_old_zap() }
 }
 
-/// Called on a fault in a mapping of old memory: the page frame to map at page offset `pgoff`.
+/// Called on a fault in a mapping of old memory at page offset `pgoff`; a `vm_fault_t`.
 #[no_mangle]
-extern "C" fn kjump_old_page(pgoff: usize, pfn: *mut usize) -> core::ffi::c_int {
-    match crate::peer::old_frame(pgoff) {
-        Ok(frame) => {
-            // SAFETY: the caller's variable.
-            unsafe { *pfn = frame };
-            0
-        }
-        Err(e) => e.to_errno(),
-    }
+extern "C" fn kjump_old_fault(vmf: *mut core::ffi::c_void, pgoff: usize) -> u32 {
+    // Page frame 0 is never handed out, and stands for "nothing there".
+    crate::old::with_frame(pgoff, |frame| {
+        // SAFETY: the fault being handled, on a mapping set up by `old_mmap`.
+        unsafe { bindings::kjh_old_insert(vmf, frame as usize) }
+    })
 }
 
 /// Called when this kernel panics, interrupts off.
