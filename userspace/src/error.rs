@@ -38,7 +38,7 @@ pub enum Error {
         verb: &'static str,
     },
     /// The kernel says ENODATA.
-    #[error("{verb}: nothing is loaded; use `kjump load KERNEL` first")]
+    #[error("{verb}: nothing is loaded; `kjump load KERNEL` loads a kernel")]
     NothingLoaded {
         /// The command.
         verb: &'static str,
@@ -205,6 +205,14 @@ pub enum Error {
         /// The command.
         verb: &'static str,
     },
+    /// The module says EXDEV.
+    #[error(
+        "{verb}: this kernel is itself a peer, which holds no load; go back with `kjump back`"
+    )]
+    IsPeer {
+        /// The command.
+        verb: &'static str,
+    },
     /// A rung of the way down failed.
     #[error(
         "{verb}: rung \"{rung}\" failed: {}; this kernel goes on as before",
@@ -265,6 +273,7 @@ impl Error {
             Errno::FAULT => Error::Fault { verb },
             Errno::NOLINK => Error::NotReenterable { verb },
             Errno::NODEV => Error::NotPeer { verb },
+            Errno::XDEV => Error::IsPeer { verb },
             other => Error::Kernel {
                 verb,
                 source: other.into(),

@@ -27,7 +27,7 @@ Exit codes:
   25  segment wraps around 4 GiB     26  bad address
   27  peer cannot be entered again   28  this kernel is no peer
   29  a rung of the way down failed; this kernel goes on as before
-  30  init by hand
+  30  init run by hand               31  this kernel is itself a peer
   40  the peer came back with a status other than 0
   41  the peer panicked and came back";
 
@@ -64,6 +64,7 @@ impl Error {
             Error::NotPeer { .. } => 28,
             Error::Rung { .. } => 29,
             Error::NotInit => 30,
+            Error::IsPeer { .. } => 31,
         }
     }
 }

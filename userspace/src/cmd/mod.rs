@@ -27,12 +27,13 @@ pub fn run(command: Command) -> Result<u8> {
     }
 }
 
-/// Prints a line and flushes it: a jump may follow.
+/// Prints a line and flushes it: a jump may follow. A reader that has had enough is no error.
 fn say(line: impl std::fmt::Display) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|e| Error::io("standard output", e))
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|e| Error::io("standard output", e)),
+    }
 }
 
 impl Way {

@@ -70,9 +70,14 @@ fn table(s: &Status) -> String {
             flags.join(" ")
         },
     );
+    let window = format!("0-{:#x}, {} pages of RAM", s.window_end, s.window_pages);
     line(
         "window",
-        format!("0-{:#x}, {} pages of RAM", s.window_end, s.window_pages),
+        if s.window_end == 0 {
+            "none".into()
+        } else {
+            window
+        },
     );
     line("jump-back entry", address(s.jump_back_entry));
     line("handoff", address(s.handoff));
@@ -105,13 +110,20 @@ fn table(s: &Status) -> String {
             line(&format!("time {name}"), format!("{ms:.3} ms"));
         }
     }
-    for (i, name) in abi::OPTIONAL_SYMBOLS.iter().enumerate() {
-        let found = if s.symbols & (1 << i) != 0 {
-            "found"
-        } else {
-            "missing"
-        };
-        line("symbol", format!("{name}: {found}"));
+    for (title, wanted) in [("symbols found", true), ("symbols missing", false)] {
+        let is = |i: &usize| (s.symbols & (1 << i) != 0) == wanted;
+        let names: Vec<_> = (0..abi::OPTIONAL_SYMBOLS.len())
+            .filter(is)
+            .map(|i| abi::OPTIONAL_SYMBOLS[i])
+            .collect();
+        line(
+            title,
+            if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(" ")
+            },
+        );
     }
     out
 }

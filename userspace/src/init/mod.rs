@@ -55,7 +55,7 @@ pub fn run() -> ! {
         actions = init.default_actions();
     }
     for action in actions {
-        say(format_args!("do: {action:?}"));
+        say(format_args!("do: {action}"));
         if let Err(e) = init.act(action) {
             init.failed(&e);
         }

@@ -36,6 +36,19 @@ const ACTIONS: &[(&str, Action)] = &[
     ("reboot", Action::Reboot),
 ];
 
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self, ACTIONS.iter().find(|(_, a)| a == self)) {
+            (_, Some((name, _))) => f.write_str(name),
+            (Action::Command(word), _) => {
+                let name = parse::command_name(*word).unwrap_or("unknown");
+                write!(f, "command {word:#x} ({name})")
+            }
+            _ => write!(f, "{self:?}"),
+        }
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -141,6 +154,11 @@ mod tests {
              kjump.mod.panic=back kjump.status=7 kjump.watchdog=30\n",
         );
         assert_eq!(o.actions, [Action::Iomem, Action::Run, Action::Back]);
+        assert_eq!(o.actions[0].to_string(), "iomem");
+        assert_eq!(
+            Action::Command(0x6b63_0003).to_string(),
+            "command 0x6b630003 (run)"
+        );
         assert_eq!(o.run, ["/bin/fill", "0x10", "a"]);
         assert_eq!(
             (o.handoff, o.status, o.watchdog),
