@@ -81,6 +81,6 @@ impl Artifacts {
 
     /// The programs of `qemu-tests/guest`.
     pub fn guest(&self) -> PathBuf {
-        self.0.join("guest")
+        self.0.join("guest/guest")
     }
 }

@@ -154,9 +154,18 @@ impl Console {
         }
     }
 
-    /// The first line that a healthy kernel would not have printed.
-    pub fn splat(&self) -> Option<String> {
-        splat_in(&self.state().text)
+    /// The first line that a healthy kernel would not have printed, outside the `forgiven` parts.
+    pub fn splat(&self, forgiven: &[(usize, usize)]) -> Option<String> {
+        let state = self.state();
+        let mut from = 0;
+        for &(start, end) in forgiven {
+            let found = splat_in(&state.text[from..start.max(from)]);
+            if found.is_some() {
+                return found;
+            }
+            from = end.min(state.text.len()).max(from);
+        }
+        splat_in(&state.text[from..])
     }
 }
 
@@ -214,6 +223,16 @@ mod tests {
             .is_err());
         assert_eq!(console.since(0), "one\ntwo");
         assert!(console.closed());
+    }
+
+    #[test]
+    fn forgiven_parts_do_not_count() {
+        let console = Console::default();
+        console.push("fine\nOops\n");
+        assert!(console.splat(&[]).is_some());
+        assert!(console.splat(&[(5, 10)]).is_none() && console.splat(&[(5, usize::MAX)]).is_none());
+        console.push("BUG: again\n");
+        assert!(console.splat(&[(5, 10)]).is_some());
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::vm::{Config, Vm};
 struct Witness {
     title: String,
     console: Console,
-    may_splat: bool,
+    /// Parts of its text that do not count: from here to there.
+    forgiven: Vec<(usize, usize)>,
 }
 
 /// One run of one test.
@@ -95,30 +96,35 @@ impl Story {
         self.witnesses.borrow_mut().push(Witness {
             title: title.to_string(),
             console: vm.console.clone(),
-            may_splat: false,
+            forgiven: Vec::new(),
         });
         Ok(vm)
     }
 
-    /// From now on the kernels of the machine started last may complain: the test makes them.
-    pub fn expect_trouble(&self) {
+    /// What the kernels of the machine started last print from `mark` on may be complaints: the
+    /// test makes them. Until [`Story::trouble_is_over`], if that comes.
+    pub fn expect_trouble(&self, mark: usize) {
         if let Some(last) = self.witnesses.borrow_mut().last_mut() {
-            last.may_splat = true;
+            last.forgiven.push((mark, usize::MAX));
+        }
+    }
+
+    /// The trouble that was expected is over: complaints count again.
+    pub fn trouble_is_over(&self) {
+        if let Some(last) = self.witnesses.borrow_mut().last_mut() {
+            let now = last.console.mark();
+            if let Some(span) = last.forgiven.last_mut() {
+                span.1 = now;
+            }
         }
     }
 
     /// The first complaint of any kernel that was not to complain.
     pub fn splat(&self) -> Option<String> {
-        self.witnesses
-            .borrow()
-            .iter()
-            .filter(|machine| !machine.may_splat)
-            .find_map(|machine| {
-                machine
-                    .console
-                    .splat()
-                    .map(|line| format!("{}: {line}", machine.title))
-            })
+        self.witnesses.borrow().iter().find_map(|machine| {
+            let line = machine.console.splat(&machine.forgiven)?;
+            Some(format!("{}: {line}", machine.title))
+        })
     }
 
     /// All consoles, whole.

@@ -81,7 +81,7 @@ pub fn run(story: &Story) -> Result<()> {
 
     // A crash is noticed, by the wait and by the detector.
     let mut vm = story.boot("A that crashes", &story.config(Kernel::Full)?)?;
-    story.expect_trouble();
+    story.expect_trouble(vm.console.mark());
     ensure!(
         vm.run("echo c >/proc/sysrq-trigger").is_err(),
         "the crash went unnoticed"

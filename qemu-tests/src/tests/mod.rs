@@ -2,8 +2,15 @@
 
 //! The stories, one file each. Their names are those of the project's list of what must hold.
 
+mod again;
 mod framework;
+mod hung;
+mod integrity;
 mod jump;
+mod matrix;
+mod modular;
+mod quiet;
+mod rungs;
 
 use anyhow::Result;
 
@@ -24,4 +31,16 @@ const fn test(name: &'static str, limit: u64, run: fn(&Story) -> Result<()>) -> 
 pub const ALL: &[Test] = &[
     test("framework", 180, framework::run),
     test("jump", 300, jump::run),
+    test("integrity", 600, integrity::plain),
+    test("integrity-pae", 600, integrity::pae),
+    test("integrity-init-on-free", 600, integrity::init_on_free),
+    test("integrity-page-poison", 600, integrity::page_poison),
+    test("quiet", 300, quiet::run),
+    test("again", 900, again::run),
+    test("matrix", 36_000, matrix::run),
+    test("rungs", 600, rungs::run),
+    test("hung-panic", 300, hung::panics),
+    test("hung-restart", 300, hung::restarts),
+    test("hung-watchdog", 300, hung::hangs),
+    test("modular", 600, modular::run),
 ];

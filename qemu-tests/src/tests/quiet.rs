@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! \[quiet\]: while the other side runs, this side's devices and CPUs are at rest: looked at from
+//! outside, at four moments of two jumps.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use object::{Object, ObjectSymbol};
+
+use crate::artifacts::Kernel;
+use crate::kjump;
+use crate::machine;
+use crate::peer;
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::workload::Workload;
+
+/// The story.
+pub fn run(story: &Story) -> Result<()> {
+    let mut config = story.config(Kernel::Full)?;
+    let image = Workload::prepare(story, &mut config)?;
+    let mut vm = story.boot("A", &config)?;
+    kjump::insmod(&mut vm, "")?;
+    let workload = Workload::start(&mut vm, image)?;
+
+    // A has gone down, and a peer that touches no device runs: all is as A has left it. Twice,
+    // as the second time A goes down with what it has resumed itself.
+    kjump::load_spin(&mut vm)?;
+    for entry in ["first", "second"] {
+        let before = workload.progress(&mut vm)?;
+        let mark = vm.console.mark();
+        let jump = vm.start_command("kjump jump")?;
+        vm.wait_for(mark, peer::LINE, kjump::JUMP)?;
+        vm.qmp.stop()?;
+        at_rest(&mut vm, &format!("after A's way down, {entry} entry"))?;
+        vm.qmp.cont()?;
+        vm.type_in("x")?;
+        vm.finish(jump, kjump::JUMP)?.ok()?;
+        workload.healthy(&mut vm, before)?;
+    }
+    vm.sh("kjump unload")?;
+
+    // B, a Linux with drivers of its own, has gone down and enters A: all is as B has left it.
+    kjump::load_lean(&mut vm, kjump::COME_BACK)?;
+    let before = workload.progress(&mut vm)?;
+    let status = kjump::status(&mut vm)?;
+    let entry = kjump::address(&status, "jump_back_entry")?;
+    let quiet = entry + distance(&story.artifacts.module(Kernel::Full))?;
+    let mut gdb = vm.gdb()?;
+    gdb.break_at(entry)?;
+    gdb.break_at(quiet)?;
+    gdb.go()?;
+    let jump = vm.start_command("kjump jump")?;
+    gdb.wait_stop(kjump::JUMP)?;
+    stands_at(&mut vm, entry)?;
+    at_rest(&mut vm, "after B's way down")?;
+
+    // A's stub makes sure of it before it touches memory: now no device at all is bus master.
+    gdb.unbreak(entry)?;
+    gdb.go()?;
+    gdb.wait_stop(Duration::from_secs(60))?;
+    stands_at(&mut vm, quiet)?;
+    at_rest(&mut vm, "before the exchange back")?;
+    let masters = machine::pci(&mut vm.qmp)?.into_iter().filter(|f| f.is_bus_master());
+    let masters: Vec<_> = masters.collect();
+    ensure!(masters.is_empty(), "still bus masters before the exchange back: {masters:x?}");
+    gdb.unbreak(quiet)?;
+    gdb.detach()?;
+    vm.finish(jump, kjump::JUMP)?.ok()?;
+
+    workload.healthy(&mut vm, before)?;
+    workload.end(&mut vm)
+}
+
+/// virtio devices are reset and no bus masters, and all CPUs but the first wait for SIPI.
+fn at_rest(vm: &mut Vm, when: &str) -> Result<()> {
+    for (name, status) in machine::virtio_status(&mut vm.qmp)? {
+        ensure!(status == 0, "{when}: {name} has a status other than 0");
+    }
+    for function in machine::pci(&mut vm.qmp)?.iter().filter(|function| function.is_virtio()) {
+        ensure!(!function.is_bus_master(), "{when}: still a bus master: {function:x?}");
+    }
+    let cpus = machine::cpus(&mut vm.qmp)?;
+    ensure!(cpus.len() > 1, "this needs more than one CPU");
+    ensure!(!cpus[0].paging, "{when}: paging is on: {:x?}", cpus[0]);
+    for cpu in &cpus[1..] {
+        ensure!(cpu.waits_for_sipi(), "{when}: a CPU does not wait for SIPI: {cpu:x?}");
+    }
+    Ok(())
+}
+
+/// The first CPU is about to execute the instruction at `address`.
+fn stands_at(vm: &mut Vm, address: u64) -> Result<()> {
+    let cpus = machine::cpus(&mut vm.qmp)?;
+    ensure!(u64::from(cpus[0].eip) == address, "stopped at {:x?}, not {address:#x}", cpus[0]);
+    Ok(())
+}
+
+/// Bytes from the jump-back entry to where the stub has silenced CPUs and devices, by the
+/// symbols of the module. The copy in the control page keeps distances.
+fn distance(module: &Path) -> Result<u64> {
+    let bytes = fs::read(module).with_context(|| module.display().to_string())?;
+    let elf = object::File::parse(&*bytes)?;
+    let symbol = |name: &str| {
+        let found = elf.symbols().find(|symbol| symbol.name() == Ok(name));
+        found.map(|symbol| symbol.address()).with_context(|| format!("kjump.ko has no {name}"))
+    };
+    Ok(symbol("kjump_stub_quiet")? - symbol("kjump_stub_back")?)
+}
