@@ -36,6 +36,7 @@ pub enum Command {
     /// Tell whether this machine can jump, and what to mend if not
     Doctor,
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says
+    #[command(after_help = crate::init::HELP)]
     Init,
 }
 

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, Write};
 
 use actions::Init;
+pub use options::HELP;
 use options::{Action, Options};
 use watchdog::Watchdog;
 

@@ -2,6 +2,21 @@
 
 use crate::parse;
 
+/// The settings, as `kjump init --help` prints them.
+pub const HELP: &str = "\
+On the kernel's command line:
+  kjump.do=LIST         what to do, in this order, separated by commas: iomem (print /proc/iomem
+                        and MemTotal), run, back, shell, panic, hang, poweroff, reboot; without
+                        it, what the caller's command word says, or a shell
+  kjump.run=PATH,ARG,…  the program that `run` runs
+  kjump.status=N        what `back` answers, instead of the program's exit code
+  kjump.watchdog=SECS   arm /dev/watchdog0 and feed it until `hang`; disarmed while away
+  kjump.handoff=0xN     put there by `kjump load`; handed to the module
+  kjump.testing=1       load the module with testing=1
+  kjump.mod.NAME=VALUE  load the module with NAME=VALUE
+When entered again after `back`, the command word decides: none goes straight back, shell and run
+do that first; hibernate is answered with status 95, anything else with 22.";
+
 /// A step of `kjump.do=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
