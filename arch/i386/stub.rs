@@ -19,6 +19,8 @@ const NMI: usize = 2;
 
 core::arch::global_asm!(
     include_str!("relocate.S"),
+    include_str!("exchange.S"),
+    include_str!("resume.S"),
     PHYS = const offset::PHYS,
     VIRT = const offset::VIRT,
     TABLES = const offset::TABLES,

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two calls that cross: a jump to the peer, and a peer's way back.
+
+use super::{lockdown, Opener, State, SESSION, SYMBOLS, TESTING};
+use crate::abi::{self, STATUS_NONE};
+use crate::jump;
+use crate::peer;
+use crate::rungs::Options;
+use kernel::prelude::*;
+
+/// Flags and knob of a jump, checked.
+fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Options> {
+    if reserved != [0; 2] || flags & !(abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS) != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let testing = TESTING.as_ref().copied().unwrap_or(false);
+    if fail_at != 0 && (!testing || fail_at as usize > abi::RUNG_COUNT) {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(Options {
+        freezer: flags & abi::JUMP_NO_FREEZER == 0,
+        hotplug: flags & abi::JUMP_HOTPLUG_CPUS != 0,
+        fail_at,
+    })
+}
+
+/// [`abi::IOC_JUMP`].
+///
+/// # Errors
+///
+/// `ENODATA` if nothing is loaded; `ENODEV` in a peer; `EINPROGRESS`; `EBUSY`; `EPERM`; what the
+/// rung that failed reported, with its number in `failed_rung`.
+pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
+    lockdown()?;
+    let options = options(request.flags, request.fail_at, request.reserved)?;
+    let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
+    request.failed_rung = 0;
+    request.status = STATUS_NONE;
+
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Empty | State::Preparing(_) => return Err(ENODATA),
+        State::Away => return Err(EINPROGRESS),
+        State::Peer(_) => return Err(EXDEV),
+        State::Loaded(_) | State::Returned(_) => {}
+    }
+    session.claim(opener)?;
+    let (mut load, resident) = match core::mem::replace(&mut session.state, State::Away) {
+        State::Loaded(load) => (load, false),
+        State::Returned(load) => (load, true),
+        other => {
+            session.state = other;
+            return Err(ENODATA);
+        }
+    };
+    drop(session);
+
+    load.address(request.command);
+    let (record, result) = jump::jump(&mut *load, symbols, options);
+    request.failed_rung = record.failed_rung;
+
+    let mut session = SESSION.lock();
+    let last = &mut session.last;
+    last.stamps = record.stamps;
+    if let Err(e) = result {
+        session.state = if resident {
+            State::Returned(load)
+        } else {
+            State::Loaded(load)
+        };
+        return Err(e);
+    }
+    if let Some(mailbox) = load.answer() {
+        request.status = mailbox.status;
+        last.reason = mailbox.reason;
+    }
+    last.last_status = request.status;
+    let answers = load.gate.answers();
+    last.backed_up = answers.backed_up;
+    last.loaded = answers.loaded;
+    last.peer_kept = answers.peer_kept;
+    let again = load.came_back();
+    last.jumps = load.jumps;
+    session.state = if again {
+        State::Returned(load)
+    } else {
+        State::Empty
+    };
+    Ok(())
+}
+
+/// [`abi::IOC_BACK`].
+///
+/// # Errors
+///
+/// `ENODEV` if this kernel is no peer; `ENOLINK` if there is nowhere to go back to; `EINPROGRESS`;
+/// what the rung that failed reported.
+pub(crate) fn back(request: &mut abi::Back) -> Result {
+    let options = options(request.flags, request.fail_at, request.reserved)?;
+    let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
+    request.failed_rung = 0;
+    if request.status > abi::STATUS_MAX {
+        return Err(EINVAL);
+    }
+
+    let mut session = SESSION.lock();
+    let mut peer = match core::mem::replace(&mut session.state, State::Away) {
+        State::Peer(peer) => peer,
+        State::Away => return Err(EINPROGRESS),
+        other => {
+            session.state = other;
+            return Err(ENODEV);
+        }
+    };
+    if peer.entry() == 0 {
+        session.state = State::Peer(peer);
+        return Err(ENOLINK);
+    }
+    let panic_back = session.panic_back;
+    drop(session);
+
+    peer.answer(request.status);
+    let (record, result) = jump::jump(&mut *peer, symbols, options);
+    request.failed_rung = record.failed_rung;
+    if result.is_ok() {
+        peer.entered();
+        request.command = peer.command();
+        if panic_back {
+            if let Err(e) = peer::arm_panic_exit(Some(&peer)) {
+                pr_warn!("a panic will not go back ({e:?})\n");
+            }
+        }
+    }
+
+    let mut session = SESSION.lock();
+    session.last.stamps = record.stamps;
+    if result.is_ok() {
+        session.last.jumps += 1;
+    }
+    session.state = State::Peer(peer);
+    result
+}

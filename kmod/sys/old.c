@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mappings of old memory by user space: what the kernel crate has no abstraction for. Where a page
+ * is, and whether there is one, is kmod/old.rs's to say.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+
+#include "helpers.h"
+
+/*
+ * Mappings of old memory. While there is one, its file pins the inode whose address space
+ * @old_mapping is; a second device node has to wait until the first one's mappings are gone.
+ */
+static DEFINE_MUTEX(old_lock);
+static struct address_space *old_mapping;
+static unsigned int old_areas;
+
+static void old_open(struct vm_area_struct *vma)
+{
+	mutex_lock(&old_lock);
+	old_areas++;
+	mutex_unlock(&old_lock);
+}
+
+static void old_close(struct vm_area_struct *vma)
+{
+	mutex_lock(&old_lock);
+	if (--old_areas == 0)
+		old_mapping = NULL;
+	mutex_unlock(&old_lock);
+}
+
+static vm_fault_t old_fault(struct vm_fault *vmf)
+{
+	return (__force vm_fault_t)kjump_old_fault(vmf, vmf->pgoff);
+}
+
+static const struct vm_operations_struct old_ops = {
+	.open = old_open,
+	.close = old_close,
+	.fault = old_fault,
+};
+
+int kjh_old_mmap(void *opened, void *area)
+{
+	struct file *file = opened;
+	struct vm_area_struct *vma = area;
+	int ret = 0;
+
+	if (vma->vm_flags & VM_WRITE)
+		return -EACCES;
+	mutex_lock(&old_lock);
+	if (old_areas && old_mapping != file->f_mapping) {
+		ret = -EBUSY;
+	} else {
+		old_mapping = file->f_mapping;
+		old_areas++;
+		vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
+		vma->vm_ops = &old_ops;
+	}
+	mutex_unlock(&old_lock);
+	return ret;
+}
+
+u32 kjh_old_insert(void *fault, unsigned long pfn)
+{
+	struct vm_fault *vmf = fault;
+
+	if (!pfn)
+		return (__force u32)VM_FAULT_SIGBUS;
+	return (__force u32)vmf_insert_pfn(vmf->vma, vmf->address, pfn);
+}
+
+/* Old memory is about to be another: let every mapping fault again. */
+void kjh_old_zap(void)
+{
+	mutex_lock(&old_lock);
+	if (old_mapping)
+		unmap_mapping_range(old_mapping, 0, 0, 1);
+	mutex_unlock(&old_lock);
+}
