@@ -190,6 +190,7 @@ impl<'t> Consoles<'t> {
             .zip(trail.symbols.console_resume_all());
         trail.take(Rung::Consoles, || {
             if let Some((suspend, _)) = pair {
+                pm::let_printers_finish();
                 // SAFETY: process context, as the kernel calls it.
                 unsafe { suspend() };
             }

@@ -4,6 +4,7 @@
  */
 #include <linux/acpi.h>
 #include <linux/capability.h>
+#include <linux/delay.h>
 #include <linux/cpu.h>
 #include <linux/io.h>
 #include <linux/ioport.h>
@@ -202,6 +203,18 @@ void kjh_devices_resume_early(bool peer_ran)
 void kjh_devices_resume(bool peer_ran)
 {
 	dpm_resume_end(peer_ran ? PMSG_RESTORE : PMSG_RECOVER);
+}
+
+/*
+ * vprintk_emit() decides to wake a console's thread, stores the message, and wakes the thread; if
+ * console_suspend_all() comes between the first and the last, nbcon_kthreads_wake() warns (7.3.4,
+ * kernel/printk/nbcon.c:1325; seen when a work item printed just then). console_suspend_all()
+ * waits for what is pending, and so is woken just when such a printer is preempted. With nothing
+ * pending it does not wait: the messages of the freezer get this long to be printed.
+ */
+void kjh_let_printers_finish(void)
+{
+	msleep(10);
 }
 
 void kjh_irq_disable(void)

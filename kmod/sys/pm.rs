@@ -48,6 +48,8 @@ pub(crate) fn unlock_system_sleep(flags: u32) {
 plain! {
     /// Writes back what is dirty, on all filesystems.
     sync = ksys_sync_helper;
+    /// A moment for messages under way to reach the consoles.
+    let_printers_finish = kjh_let_printers_finish;
     /// Interrupts off on this CPU.
     irq_disable = kjh_irq_disable;
     /// Interrupts on.
