@@ -6,6 +6,7 @@
 
 mod counter;
 mod memory;
+mod old;
 mod pattern;
 mod raw;
 mod scribble;
@@ -27,9 +28,12 @@ const PROGRAMS: &[Program] = &[
     ("writer-verify", "FILE", writer::verify),
     ("tcp", "PROGRESS", tcp::run),
     ("pattern", "PERCENT SEED FIFO REPORT", pattern::run),
+    ("plant", "PERCENT SEED REPORT", old::plant),
+    ("old", "SEED INDEX:FRAME…", old::old),
     ("scribble", "", scribble::run),
     ("alloccheck", "PERCENT", scribble::alloccheck),
     ("ioctl", "CASE", raw::run),
+    ("nobody", "PROGRAM ARGS…", raw::become_nobody),
     ("panic", "", trouble::panic),
     ("hang", "", trouble::hang),
 ];

@@ -215,9 +215,14 @@ fn segments(device: &File) {
     tell("good", segment(device, 2 * MIB, 8192, 16));
     tell("overlap", segment(device, 2 * MIB + 4096, 4096, 16));
     tell("overlap-around", segment(device, 2 * MIB - 4096, 16384, 16));
+    // A commit that fails drops what was sent.
     tell("entry-outside", commit(device, 3 * MIB));
-    tell("entry-good", commit(device, 2 * MIB));
+    tell("entry-again", commit(device, 2 * MIB));
+    tell("prepare-again", prepare(device, WINDOW));
+    tell("good-again", segment(device, 2 * MIB, 8192, 16));
+    tell("commit", commit(device, 2 * MIB));
     tell("segment-late", segment(device, MIB, 4096, 16));
+    tell("prepare-late", prepare(device, WINDOW));
     tell("unload", call(device, abi::IOC_UNLOAD, &mut unload()));
 }
 
@@ -338,6 +343,14 @@ fn away() -> Outcome {
         tell(name, errno);
     }
     Ok(())
+}
+
+/// `nobody PROGRAM ARGS…`: becomes nobody, then the program.
+pub fn become_nobody(args: &[String]) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new(arg(args, 0)?);
+    let error = command.args(&args[1..]).gid(65534).uid(65534).exec();
+    Err(failed("exec")(error))
 }
 
 /// `ioctl CASE`.

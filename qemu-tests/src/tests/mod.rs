@@ -9,7 +9,10 @@ mod integrity;
 mod jump;
 mod matrix;
 mod modular;
+mod old_memory;
+mod one_way;
 mod quiet;
+mod refusals;
 mod rungs;
 
 use anyhow::Result;
@@ -39,6 +42,9 @@ pub const ALL: &[Test] = &[
     test("again", 900, again::run),
     test("matrix", 36_000, matrix::run),
     test("rungs", 600, rungs::run),
+    test("old-memory", 600, old_memory::run),
+    test("one-way", 300, one_way::run),
+    test("refusals", 300, refusals::run),
     test("hung-panic", 300, hung::panics),
     test("hung-restart", 300, hung::restarts),
     test("hung-watchdog", 300, hung::hangs),

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! \[old-memory\]: B sees A's memory through `/dev/kjump`, by pread and by mmap: what lies above
+//! the window where it is, what lay in it from the shadow; and nothing that is not A's.
+
+use anyhow::{ensure, Context, Result};
+
+use crate::artifacts::Kernel;
+use crate::kjump;
+use crate::story::Story;
+
+/// The seed of A's patterns.
+const SEED: u32 = 20_071_207;
+
+/// The story.
+pub fn run(story: &Story) -> Result<()> {
+    // A with PAE lies above the window and leaves nearly all of it to user space. No PAE in B.
+    for kernel in [Kernel::Full, Kernel::Pae] {
+        let config = story.config(kernel)?;
+        let mut vm = story.boot("A", &config)?;
+        kjump::insmod(&mut vm, "")?;
+        let outside = vm.run("guest old 1")?;
+        ensure!(outside.rc != 0, "a kernel that is no peer has old memory");
+
+        vm.sh(&format!(
+            "guest plant 60 {SEED} /run/planted >/run/plant.err 2>&1 &"
+        ))?;
+        let frames = vm.sh(
+            "for i in $(seq 300); do test -s /run/planted && break; sleep 0.2; done; \
+             cat /run/planted /run/plant.err",
+        )?;
+        let frames = frames.trim();
+        ensure!(
+            frames.split(',').count() == 16,
+            "no pages were planted: {frames}"
+        );
+
+        let what = format!("kjump.do=run,back kjump.run=/bin/guest,old,{SEED},{frames}");
+        kjump::load_lean(&mut vm, &what)?;
+        // The second time the peer is resident, and has to look it all up anew.
+        for options in ["", "--command run"] {
+            let mark = vm.console.mark();
+            kjump::jump_and_return(&mut vm, options)?;
+            let said = vm.console.since(mark);
+            let line = said.lines().find(|line| line.starts_with("old memory: "));
+            let line = line.context("B says nothing of old memory")?;
+            ensure!(
+                line == "old memory: 16 pages good, 8 in the window",
+                "B says: {line}"
+            );
+        }
+    }
+    Ok(())
+}
