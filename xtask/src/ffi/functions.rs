@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::{
+    parse::{Parse, ParseStream},
     spanned::Spanned,
     visit::{self, Visit},
-    Abi, FnArg, ForeignItem, ReceiverKind, ReturnType, Type,
+    Abi, FnArg, ForeignItem, ReceiverKind, ReturnType, Token, Type,
 };
 
 /// A signature at the border.
@@ -37,6 +38,9 @@ pub struct Border {
     pub pointers: Vec<Function>,
     /// Lines of macros in which functions of C's convention hide from this reader.
     pub hidden: Vec<usize>,
+    /// Macros of this file that make such functions of a list of signatures: name, line, and
+    /// whether an invocation has been read.
+    makers: Vec<(String, usize, bool)>,
 }
 
 impl Border {
@@ -44,6 +48,8 @@ impl Border {
     pub fn of(file: &syn::File) -> Self {
         let mut border = Border::default();
         border.visit_file(file);
+        let unused = border.makers.iter().filter(|(_, _, used)| !used);
+        border.hidden.extend(unused.map(|(_, line, _)| *line));
         border
     }
 
@@ -114,10 +120,59 @@ impl<'ast> Visit<'ast> for Border {
         visit::visit_type_fn_ptr(self, ty);
     }
 
-    fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        if hides_extern_fn(&item.tokens) {
-            self.hidden.push(line(item.span()));
+    /// A `macro_rules!` with `extern "C" fn` in it is fine if what it is invoked with is a list of
+    /// signatures: those are checked.
+    fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+        match &item.ident {
+            Some(name) if hides_extern_fn(&item.mac.tokens) => {
+                self.makers
+                    .push((name.to_string(), line(name.span()), false));
+            }
+            _ => self.visit_macro(&item.mac),
         }
+    }
+
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        let maker = self
+            .makers
+            .iter_mut()
+            .find(|(name, ..)| item.path.is_ident(name));
+        match maker {
+            Some(maker) => {
+                maker.2 = true;
+                match item.parse_body::<Signatures>() {
+                    Ok(Signatures(functions)) => self.pointers.extend(functions),
+                    Err(_) => self.hidden.push(line(item.span())),
+                }
+            }
+            None if hides_extern_fn(&item.tokens) => self.hidden.push(line(item.span())),
+            None => {}
+        }
+    }
+}
+
+/// `name(argument: Type, …) -> Type;`, any number of times, with attributes.
+struct Signatures(Vec<Function>);
+
+impl Parse for Signatures {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut functions = Vec::new();
+        while !input.is_empty() {
+            input.call(syn::Attribute::parse_outer)?;
+            let name: syn::Ident = input.parse()?;
+            let arguments;
+            syn::parenthesized!(arguments in input);
+            let arguments = arguments.parse_terminated(FnArg::parse, Token![,])?;
+            let result = result_of(&input.parse()?);
+            input.parse::<Token![;]>()?;
+            functions.push(Function {
+                name: name.to_string(),
+                line: line(name.span()),
+                parameters: arguments.iter().map(argument_type).collect(),
+                result,
+            });
+        }
+        Ok(Signatures(functions))
     }
 }
 
@@ -131,15 +186,18 @@ fn is_foreign(abi: Option<&Abi>) -> bool {
 }
 
 fn of_signature(signature: &syn::Signature) -> Function {
-    let parameters = signature.inputs.iter().map(|input| match input {
-        FnArg::Receiver(receiver) => receiver_type(receiver),
-        FnArg::Typed(typed) => (*typed.ty).clone(),
-    });
     Function {
         name: signature.ident.to_string(),
         line: line(signature.ident.span()),
-        parameters: parameters.collect(),
+        parameters: signature.inputs.iter().map(argument_type).collect(),
         result: result_of(&signature.output),
+    }
+}
+
+fn argument_type(argument: &FnArg) -> Type {
+    match argument {
+        FnArg::Receiver(receiver) => receiver_type(receiver),
+        FnArg::Typed(typed) => (*typed.ty).clone(),
     }
 }
 

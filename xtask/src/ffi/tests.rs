@@ -198,6 +198,39 @@ fn an_extern_function_in_a_macro_is_seen() {
 }
 
 #[test]
+fn signatures_given_to_a_macro_are_checked() {
+    let rules = "macro_rules! w { ($($n:ident($($a:ident: $t:ty),*);)*) => { $(fn $n(&self) -> \
+                 unsafe extern \"C\" fn($($t),*);)* } }\n";
+    let source = format!("{rules}w! {{ /// doc\n good(x: u32); bad(y: u32, x: loff_t) -> i32; }}");
+    assert_found(
+        &source,
+        &[],
+        "source.rs:3: function `bad`: parameter 2 `loff_t` (= i64)",
+    );
+    let hidden = |source: &str| Border::of(&syn::parse_file(source).unwrap()).hidden;
+    assert_eq!(hidden(rules), [1], "never invoked");
+    assert_eq!(
+        hidden(&format!("{rules}w! {{ something else }}")),
+        [2],
+        "no list of signatures"
+    );
+}
+
+#[test]
+fn types_and_functions_survive_the_thinning_of_bindings() {
+    let text = "pub const A: u32 = 1;\nimpl X {\n    fn f() {}\n}\npub type T = u64;\n\
+                const _: () = {\n    [1];\n};\n#[repr(C)]\npub struct S {\n    a: u32,\n}\n";
+    let thin = thinned(text);
+    assert_eq!(
+        thin.lines().count(),
+        text.lines().count(),
+        "line numbers stay"
+    );
+    let names = syn::parse_file(&thin).unwrap().items.len();
+    assert_eq!(names, 2);
+}
+
+#[test]
 fn directories_are_read() {
     let dir = std::env::temp_dir().join(format!("xtask-ffi-{}", std::process::id()));
     fs::create_dir_all(dir.join("src/deep")).unwrap();
