@@ -16,7 +16,7 @@ use crate::cpio::Cpio;
 use crate::peer;
 
 /// A's /init. Each line that comes in is a number and a command; what the command prints goes
-/// back, and then `::rc NUMBER STATUS`.
+/// back, and then `::rc NUMBER STATUS`. With `kjump.shell` there is a shell on the console instead.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -26,6 +26,11 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /run
 mount -t securityfs security /sys/kernel/security 2>/dev/null
 ip link set lo up
+if grep -q kjump.shell /proc/cmdline; then
+    insmod /lib/kjump.ko
+    setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
+    poweroff -f
+fi
 stty -F /dev/ttyS1 raw -echo 115200
 exec <>/dev/ttyS1 >&0 2>&0
 echo ::ready
@@ -58,7 +63,7 @@ fn peer_with_programs(artifacts: &Artifacts) -> Result<Vec<u8>> {
 ///
 /// In it: `/lib/kjump.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean`, `/boot/full`
 /// with `/boot/peer.cpio.gz` (B's initramfs and the programs), `/boot/plain.cpio.gz` (B's alone)
-/// and `/boot/spin`, the peer of [`peer`]. What has not been built is left out.
+/// `/boot/spin`, `/boot/bounce` and the files that are no kernels, of [`peer`]. What has not been built is left out.
 pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathBuf> {
     let mut archive = Cpio::default();
     for directory in [
@@ -72,6 +77,10 @@ pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathB
         .file("bin/busybox", &read(&artifacts.busybox())?)
         .file("bin/guest", &read(&artifacts.guest())?)
         .file("boot/spin", &peer::spin());
+    archive = archive.file("boot/bounce", &peer::bounce());
+    for (name, file) in peer::misfits() {
+        archive = archive.file(&format!("boot/{name}"), &file);
+    }
     let optional = [
         ("lib/kjump.ko", artifacts.module(kernel)),
         ("bin/kjump", artifacts.kjump()),

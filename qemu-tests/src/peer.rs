@@ -60,9 +60,15 @@ fn code() -> Vec<u8> {
     c
 }
 
-/// The file.
-pub fn spin() -> Vec<u8> {
-    let code = code();
+/// A segment of an ELF file: where it goes, how much memory it wants, and its contents.
+struct Segment<'a> {
+    address: u32,
+    memory: u32,
+    contents: &'a [u8],
+}
+
+/// A 32-bit ELF file with these segments, entered at [`BASE`].
+fn elf(segments: &[Segment<'_>]) -> Vec<u8> {
     let mut elf = Vec::new();
     let half = |elf: &mut Vec<u8>, value: u16| elf.extend(value.to_le_bytes());
     let word = |elf: &mut Vec<u8>, value: u32| elf.extend(value.to_le_bytes());
@@ -74,17 +80,79 @@ pub fn spin() -> Vec<u8> {
     word(&mut elf, EHDR as u32); // program headers
     word(&mut elf, 0); // section headers: none
     word(&mut elf, 0); // flags
-    for value in [EHDR as u16, PHDR as u16, 1, 40, 0, 0] {
+    for value in [EHDR as u16, PHDR as u16, segments.len() as u16, 40, 0, 0] {
         half(&mut elf, value);
     }
-    let size = code.len() as u32;
-    // PT_LOAD: offset, virtual and physical address, sizes, flags R|W|X, alignment.
-    for value in [1, 4096, BASE, BASE, size, size, 7, 4096] {
-        word(&mut elf, value);
+    for (i, segment) in segments.iter().enumerate() {
+        let (offset, size) = (4096 * (i as u32 + 1), segment.contents.len() as u32);
+        let (at, memory) = (segment.address, segment.memory);
+        // PT_LOAD: offset, virtual and physical address, sizes, flags R|W|X, alignment.
+        for value in [1, offset, at, at, size, memory, 7, 4096] {
+            word(&mut elf, value);
+        }
     }
-    elf.resize(4096, 0);
-    elf.extend(code);
+    for (i, segment) in segments.iter().enumerate() {
+        assert!(segment.contents.len() <= 4096, "one page of the file each");
+        elf.resize(4096 * (i + 1), 0);
+        elf.extend(segment.contents);
+    }
     elf
+}
+
+/// The file.
+pub fn spin() -> Vec<u8> {
+    let code = code();
+    elf(&[Segment {
+        address: BASE,
+        memory: code.len() as u32,
+        contents: &code,
+    }])
+}
+
+/// A peer that comes back at once, each time: `start: mov (%esp), %eax; call *%eax; jmp start`.
+pub fn bounce() -> Vec<u8> {
+    let code = [0x8b, 0x04, 0x24, 0xff, 0xd0, 0xeb, 0xf9];
+    elf(&[Segment {
+        address: BASE,
+        memory: code.len() as u32,
+        contents: &code,
+    }])
+}
+
+/// Files that look like kernels and cannot be loaded, by what is wrong with them: a segment
+/// outside the window, two that overlap, one that wraps around 4 GiB.
+pub fn misfits() -> [(&'static str, Vec<u8>); 3] {
+    let code = code();
+    let good = || Segment {
+        address: BASE,
+        memory: code.len() as u32,
+        contents: &code,
+    };
+    let with = |address, memory| {
+        elf(&[
+            good(),
+            Segment {
+                address,
+                memory,
+                contents: b"x",
+            },
+        ])
+    };
+    [
+        ("outside", with(0x0200_0000, 4096)),
+        (
+            "overlap",
+            elf(&[
+                Segment {
+                    address: BASE - 8192,
+                    memory: 16384,
+                    contents: b"x",
+                },
+                good(),
+            ]),
+        ),
+        ("wrap", with(0xffff_f000, 8192)),
+    ]
 }
 
 #[cfg(test)]

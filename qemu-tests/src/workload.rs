@@ -3,6 +3,7 @@
 //! What A is busy with while it steps aside, and whether it is as healthy afterwards as before:
 //! the checks that every story shares.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,16 @@ pub struct Workload {
 /// How far each of the programs has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress([u64; 3]);
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [ticks, records, exchanges] = self.0;
+        write!(
+            f,
+            "{ticks} ticks, {records} records on disk, {exchanges} exchanges by TCP"
+        )
+    }
+}
 
 impl Workload {
     /// Gives a machine that is yet to be started the disk that the workload writes to.

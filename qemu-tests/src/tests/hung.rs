@@ -42,11 +42,18 @@ pub fn panics(story: &Story) -> Result<()> {
         let status = kjump::status(&mut vm)?;
         ensure!(status["last_outcome"] == "panic", "{status}");
         let reason = status["reason"].as_str().unwrap_or_default();
-        ensure!(!reason.is_empty() && reason.contains(words), "{what}: reason \"{reason}\"");
+        ensure!(
+            !reason.is_empty() && reason.contains(words),
+            "{what}: reason \"{reason}\""
+        );
         workload.healthy(&mut vm, before)?;
         // The dead peer cannot be entered again.
         let again = kjump::jump(&mut vm, "")?;
-        ensure!(again.rc != 0, "a peer that panicked was entered again: {}", again.text);
+        ensure!(
+            again.rc != 0,
+            "a peer that panicked was entered again: {}",
+            again.text
+        );
         vm.run("kjump unload")?;
     }
 
@@ -73,7 +80,9 @@ pub fn restarts(story: &Story) -> Result<()> {
 /// A B that hangs is reset by the watchdog that it has armed.
 pub fn hangs(story: &Story) -> Result<()> {
     let mut config = story.config(Kernel::Full)?;
-    config.extra.extend(["-device", "i6300esb", "-action", "watchdog=reset"].map(String::from));
+    config
+        .extra
+        .extend(["-device", "i6300esb", "-action", "watchdog=reset"].map(String::from));
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
 
@@ -93,6 +102,9 @@ pub fn hangs(story: &Story) -> Result<()> {
 /// The machine restarts: as QEMU was told, that ends it.
 fn off_by_reset(vm: &mut Vm) -> Result<()> {
     let event = vm.qmp.wait_event("SHUTDOWN", Duration::from_secs(60))?;
-    ensure!(event["data"]["reason"] == "guest-reset", "the machine ended otherwise: {event}");
+    ensure!(
+        event["data"]["reason"] == "guest-reset",
+        "the machine ended otherwise: {event}"
+    );
     vm.wait_off(Duration::from_secs(30))
 }

@@ -70,8 +70,16 @@ fn run(story: &Story, kernel: Kernel, append: &str) -> Result<()> {
     // And with memory mostly free, as free pages need no backup: they must not come back dirty.
     let progress = workload.progress(&mut vm)?;
     kjump::jump_and_return(&mut vm, "--command run")?;
-    let zero = vm.run_for(&format!("guest alloccheck {PERCENT}"), Duration::from_secs(120))?.ok()?;
-    ensure!(in_window(&zero)? > 64, "the check did not reach the window: {zero}");
+    let zero = vm
+        .run_for(
+            &format!("guest alloccheck {PERCENT}"),
+            Duration::from_secs(120),
+        )?
+        .ok()?;
+    ensure!(
+        in_window(&zero)? > 64,
+        "the check did not reach the window: {zero}"
+    );
     text.same(&before, &text.read(&mut vm)?)?;
     workload.healthy(&mut vm, progress)?;
     workload.end(&mut vm)
@@ -85,11 +93,19 @@ fn fill(vm: &mut Vm) -> Result<()> {
          >/run/pattern.err 2>&1 & echo $! >/run/pattern.pid"
     ))?;
     let said = answer(vm)?;
-    let mut numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    let mut numbers = said
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok());
     let mut next = || numbers.next().with_context(|| said.clone());
     let (filled, free, inside): (u64, u64, u64) = (next()?, next()?, next()?);
-    ensure!(filled * 100 >= free * 80, "patterns hold less than 80 % of the free memory: {said}");
-    ensure!(inside > 256, "patterns hold too little of the window: {said}");
+    ensure!(
+        filled * 100 >= free * 80,
+        "patterns hold less than 80 % of the free memory: {said}"
+    );
+    ensure!(
+        inside > 256,
+        "patterns hold too little of the window: {said}"
+    );
     Ok(())
 }
 
@@ -117,7 +133,12 @@ fn answer(vm: &mut Vm) -> Result<String> {
 fn scribbled(said: &str) -> Result<()> {
     let pages = said
         .lines()
-        .find_map(|line| line.strip_prefix("scribbled over ")?.strip_suffix(" pages")?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("scribbled over ")?
+                .strip_suffix(" pages")?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0);
     ensure!(pages > 256, "B scribbled over {pages} pages only");
     Ok(())
@@ -125,6 +146,8 @@ fn scribbled(said: &str) -> Result<()> {
 
 /// The number before "in the window".
 fn in_window(said: &str) -> Result<u64> {
-    let (before, _) = said.split_once(" in the window").with_context(|| said.to_string())?;
+    let (before, _) = said
+        .split_once(" in the window")
+        .with_context(|| said.to_string())?;
     Ok(before.rsplit(' ').next().unwrap_or_default().parse()?)
 }

@@ -40,7 +40,10 @@ fn possible(combination: &[usize]) -> bool {
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
     let combinations = if story.long {
-        pairs::all(&SIZES).into_iter().filter(|combination| possible(combination)).collect()
+        pairs::all(&SIZES)
+            .into_iter()
+            .filter(|combination| possible(combination))
+            .collect()
     } else {
         pairs::cover(&SIZES, possible)
     };
@@ -67,7 +70,12 @@ fn title(c: &[usize]) -> String {
     let words = [FIRMWARE[c[4]], CLOCK[c[5]], FREEZER[c[6]], CPU_SET[c[7]]];
     let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
     let (kernel, cpu) = (KERNELS[c[0]], CPUS[c[1]]);
-    format!("{kernel:?} {cpu} -smp {} {} MiB {}", SMP[c[2]], MEMORY[c[3]], words.join(" "))
+    format!(
+        "{kernel:?} {cpu} -smp {} {} MiB {}",
+        SMP[c[2]],
+        MEMORY[c[3]],
+        words.join(" ")
+    )
 }
 
 /// One machine: the peer boots, comes back, is entered again.
@@ -82,7 +90,10 @@ fn one(story: &Story, c: &[usize], title: &str) -> Result<()> {
     kjump::insmod(&mut vm, "")?;
     ensure!(vm.sh("nproc")? == SMP[c[2]].to_string(), "CPUs");
     let clock = vm.sh("cat /sys/devices/system/clocksource/clocksource0/current_clocksource")?;
-    ensure!(CLOCK[c[5]].is_empty() || clock == "hpet", "the clock is {clock}");
+    ensure!(
+        CLOCK[c[5]].is_empty() || clock == "hpet",
+        "the clock is {clock}"
+    );
     let workload = Workload::start(&mut vm, image)?;
     let peer = format!("{} {}", FIRMWARE[c[4]], kjump::COME_BACK);
     kjump::load_lean(&mut vm, &peer)?;
@@ -105,7 +116,10 @@ mod unit {
         assert!(short.len() <= 14, "{} machines", short.len());
         assert!(short.iter().all(|combination| possible(combination)));
         let all = pairs::all(&SIZES);
-        let count = all.iter().filter(|combination| possible(combination)).count();
+        let count = all
+            .iter()
+            .filter(|combination| possible(combination))
+            .count();
         assert_eq!(count, 2 * 3 * 2 * 3 * 3 * 2 * 2);
     }
 }

@@ -28,7 +28,10 @@ pub fn run(story: &Story) -> Result<()> {
     let free = mem_free(&mut vm)?;
     for _ in 0..TIMES {
         once(&mut vm)?;
-        ensure!(vm.sh("cat /proc/iomem")? == iomem, "/proc/iomem has changed");
+        ensure!(
+            vm.sh("cat /proc/iomem")? == iomem,
+            "/proc/iomem has changed"
+        );
     }
     let now = mem_free(&mut vm)?;
     ensure!(now + BOUND > free, "MemFree fell from {free} to {now} KiB");
@@ -47,13 +50,19 @@ pub fn run(story: &Story) -> Result<()> {
 /// Loads the module, a peer, jumps twice, and takes all of it away again.
 fn once(vm: &mut Vm) -> Result<()> {
     kjump::insmod(vm, "")?;
-    ensure!(kjump::number(&kjump::status(vm)?, "allocated_pages")? == 0, "pages before a load");
+    ensure!(
+        kjump::number(&kjump::status(vm)?, "allocated_pages")? == 0,
+        "pages before a load"
+    );
     kjump::load_lean(vm, kjump::COME_BACK)?;
     kjump::jump_and_return(vm, "")?;
     kjump::jump_and_return(vm, "")?;
     vm.sh("kjump unload")?;
     let status = kjump::status(vm)?;
-    ensure!(kjump::number(&status, "allocated_pages")? == 0, "pages after an unload: {status}");
+    ensure!(
+        kjump::number(&status, "allocated_pages")? == 0,
+        "pages after an unload: {status}"
+    );
     vm.sh("rmmod kjump")?;
     vm.sh("! test -e /dev/kjump").map(drop)
 }

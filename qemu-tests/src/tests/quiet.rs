@@ -64,9 +64,14 @@ pub fn run(story: &Story) -> Result<()> {
     gdb.wait_stop(Duration::from_secs(60))?;
     stands_at(&mut vm, quiet)?;
     at_rest(&mut vm, "before the exchange back")?;
-    let masters = machine::pci(&mut vm.qmp)?.into_iter().filter(|f| f.is_bus_master());
+    let masters = machine::pci(&mut vm.qmp)?
+        .into_iter()
+        .filter(|f| f.is_bus_master());
     let masters: Vec<_> = masters.collect();
-    ensure!(masters.is_empty(), "still bus masters before the exchange back: {masters:x?}");
+    ensure!(
+        masters.is_empty(),
+        "still bus masters before the exchange back: {masters:x?}"
+    );
     gdb.unbreak(quiet)?;
     gdb.detach()?;
     vm.finish(jump, kjump::JUMP)?.ok()?;
@@ -80,14 +85,23 @@ fn at_rest(vm: &mut Vm, when: &str) -> Result<()> {
     for (name, status) in machine::virtio_status(&mut vm.qmp)? {
         ensure!(status == 0, "{when}: {name} has a status other than 0");
     }
-    for function in machine::pci(&mut vm.qmp)?.iter().filter(|function| function.is_virtio()) {
-        ensure!(!function.is_bus_master(), "{when}: still a bus master: {function:x?}");
+    for function in machine::pci(&mut vm.qmp)?
+        .iter()
+        .filter(|function| function.is_virtio())
+    {
+        ensure!(
+            !function.is_bus_master(),
+            "{when}: still a bus master: {function:x?}"
+        );
     }
     let cpus = machine::cpus(&mut vm.qmp)?;
     ensure!(cpus.len() > 1, "this needs more than one CPU");
     ensure!(!cpus[0].paging, "{when}: paging is on: {:x?}", cpus[0]);
     for cpu in &cpus[1..] {
-        ensure!(cpu.waits_for_sipi(), "{when}: a CPU does not wait for SIPI: {cpu:x?}");
+        ensure!(
+            cpu.waits_for_sipi(),
+            "{when}: a CPU does not wait for SIPI: {cpu:x?}"
+        );
     }
     Ok(())
 }
@@ -95,7 +109,11 @@ fn at_rest(vm: &mut Vm, when: &str) -> Result<()> {
 /// The first CPU is about to execute the instruction at `address`.
 fn stands_at(vm: &mut Vm, address: u64) -> Result<()> {
     let cpus = machine::cpus(&mut vm.qmp)?;
-    ensure!(u64::from(cpus[0].eip) == address, "stopped at {:x?}, not {address:#x}", cpus[0]);
+    ensure!(
+        u64::from(cpus[0].eip) == address,
+        "stopped at {:x?}, not {address:#x}",
+        cpus[0]
+    );
     Ok(())
 }
 
@@ -106,7 +124,9 @@ fn distance(module: &Path) -> Result<u64> {
     let elf = object::File::parse(&*bytes)?;
     let symbol = |name: &str| {
         let found = elf.symbols().find(|symbol| symbol.name() == Ok(name));
-        found.map(|symbol| symbol.address()).with_context(|| format!("kjump.ko has no {name}"))
+        found
+            .map(|symbol| symbol.address())
+            .with_context(|| format!("kjump.ko has no {name}"))
     };
     Ok(symbol("kjump_stub_quiet")? - symbol("kjump_stub_back")?)
 }

@@ -27,7 +27,10 @@ pub fn run(story: &Story) -> Result<()> {
         let status = kjump::status(&mut vm)?;
         ensure!(status["state"] == "loaded", "after rung {rung}: {status}");
         let now = kjump::number(&status, "allocated_pages")?;
-        ensure!(now == pages, "after rung {rung}: {now} pages allocated, {pages} before");
+        ensure!(
+            now == pages,
+            "after rung {rung}: {now} pages allocated, {pages} before"
+        );
     }
     // The other set of CPU and notifier rungs, and no freezer.
     for rung in ["devices", "cpus", "syscore", "processor"] {
