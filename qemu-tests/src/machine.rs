@@ -126,18 +126,36 @@ pub fn pci(qmp: &mut Qmp) -> Result<Vec<PciFunction>> {
     Ok(functions)
 }
 
-/// The status register of every virtio device, by its path in QEMU.
-pub fn virtio_status(qmp: &mut Qmp) -> Result<Vec<(String, u64)>> {
+/// A virtio device and the bits set in its status register, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtioStatus {
+    /// As "virtio-blk".
+    pub name: String,
+    /// As "ACKNOWLEDGE"; none when the device is reset.
+    pub bits: Vec<String>,
+}
+
+/// The status register of every virtio device.
+pub fn virtio_status(qmp: &mut Qmp) -> Result<Vec<VirtioStatus>> {
     let list = qmp.execute("x-query-virtio", json!({}))?;
     let mut found = Vec::new();
     for device in list.as_array().context("x-query-virtio")? {
         let path = device["path"].as_str().context("path")?;
-        let status = qmp.execute("x-query-virtio-status", json!({ "path": path }))?;
-        // In this QEMU "status" is an object with names; anything set means not reset.
-        let names = status["status"]["statuses"].as_array().map_or(0, Vec::len) as u64;
-        let unknown = status["status"]["unknown-statuses"].as_u64().unwrap_or(0);
-        let name = device["name"].as_str().unwrap_or("virtio");
-        found.push((format!("{name} at {path}"), names + unknown));
+        let answer = qmp.execute("x-query-virtio-status", json!({ "path": path }))?;
+        // An array of "VIRTIO_CONFIG_S_NAME: explanation", and a number where bits have no name.
+        let named = answer["status"]["statuses"]
+            .as_array()
+            .context("statuses")?;
+        let mut bits: Vec<String> = named
+            .iter()
+            .filter_map(|text| text.as_str()?.split(':').next())
+            .map(|name| name.trim_start_matches("VIRTIO_CONFIG_S_").to_string())
+            .collect();
+        if answer["status"]["unknown-statuses"].as_u64().unwrap_or(0) != 0 {
+            bits.push("unknown".into());
+        }
+        let name = device["name"].as_str().unwrap_or("virtio").to_string();
+        found.push(VirtioStatus { name, bits });
     }
     Ok(found)
 }
