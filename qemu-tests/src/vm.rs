@@ -123,6 +123,7 @@ pub struct Vm {
     pub qmp: Qmp,
     deadline: Instant,
     dir: PathBuf,
+    acpi: bool,
 }
 
 /// How long A's boot may take.
@@ -203,6 +204,7 @@ impl Vm {
                 qmp,
                 deadline,
                 dir,
+                acpi: !config.append.contains("acpi=off"),
             }),
             Err(error) => {
                 child.kill().ok();
@@ -306,9 +308,11 @@ impl Vm {
         self.qmp.execute("system_powerdown", json!({})).map(drop)
     }
 
-    /// Switches the machine off as a user would: disks unmounted, A's own poweroff.
+    /// Switches the machine off as a user would: disks unmounted, A's own poweroff. Without ACPI
+    /// A cannot; then a restart has to do, which ends QEMU as well.
     pub fn power_off(&mut self) -> Result<()> {
-        self.agent.send("sync; umount -a -r; poweroff -f")?;
+        let how = if self.acpi { "poweroff" } else { "reboot" };
+        self.agent.send(&format!("sync; umount -a -r; {how} -f"))?;
         self.wait_off(COMMAND)
     }
 }

@@ -47,9 +47,14 @@ pub fn run(story: &Story) -> Result<()> {
     } else {
         pairs::cover(&SIZES, possible)
     };
+    // For looking closer at some: `KJUMP_MATRIX="Pae pentium3"`.
+    let only = std::env::var("KJUMP_MATRIX").unwrap_or_default();
     let mut failures = Vec::new();
     for combination in &combinations {
         let title = title(combination);
+        if !title.contains(&only) {
+            continue;
+        }
         if let Err(error) = one(story, combination, &title) {
             eprintln!("matrix: {title}: {error:#}");
             failures.push(format!("{title}: {error:#}"));
@@ -88,7 +93,13 @@ fn one(story: &Story, c: &[usize], title: &str) -> Result<()> {
     let image = Workload::prepare(story, &mut config)?;
     let mut vm = story.boot(title, &config)?;
     kjump::insmod(&mut vm, "")?;
-    ensure!(vm.sh("nproc")? == SMP[c[2]].to_string(), "CPUs");
+    // Without ACPI these kernels know of one CPU; the others stay as firmware left them.
+    let cpus: u32 = vm.sh("nproc")?.parse()?;
+    let wanted = SMP[c[2]];
+    ensure!(
+        cpus == wanted || (cpus == 1 && !FIRMWARE[c[4]].is_empty()),
+        "{cpus} CPUs"
+    );
     let clock = vm.sh("cat /sys/devices/system/clocksource/clocksource0/current_clocksource")?;
     ensure!(
         CLOCK[c[5]].is_empty() || clock == "hpet",
