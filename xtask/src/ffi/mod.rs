@@ -298,7 +298,8 @@ fn explain(ty: &Type, hazard: &Hazard) -> String {
     }
 }
 
-/// Adds the files of a directory tree that end in `.end`, in the order of their names.
+/// Adds the files of a directory tree that end in `.end`, in the order of their names. Symbolic
+/// links are left alone: a module's build directory has one to the checkout, which contains it.
 pub fn files_in(dir: &Path, end: &str, files: &mut Vec<PathBuf>) -> Result<()> {
     let fail = || format!("cannot list {}", dir.display());
     let mut entries: Vec<PathBuf> = fs::read_dir(dir)
@@ -308,6 +309,9 @@ pub fn files_in(dir: &Path, end: &str, files: &mut Vec<PathBuf>) -> Result<()> {
         .with_context(fail)?;
     entries.sort();
     for path in entries {
+        if path.is_symlink() {
+            continue;
+        }
         if path.is_dir() {
             files_in(&path, end, files)?;
         } else if path.extension().is_some_and(|e| e == end) {

@@ -38,12 +38,18 @@ pub struct Built {
 }
 
 /// Builds the given kernels, as far as they are not in the cache, and puts their images and
-/// configurations where [`Kernel`] says. One process at a time: others wait.
+/// configurations where [`Kernel`] says. One process builds at a time, others wait.
 pub fn ensure(kernels: &[Kernel], tools: &Tools) -> Result<Vec<Built>> {
     let cache = artifacts::cache()?;
     sh::create_dir(&cache.join("log"))?;
-    let _lock = lock(&cache.join("lock"))?;
-    let source = source::ensure()?;
+    let lock = || lock(&cache.join("lock"));
+    let source = match source::cached()? {
+        Some(source) => source,
+        None => {
+            let _lock = lock()?;
+            source::ensure()?
+        }
+    };
     let versions = tools.versions()?;
     kernels
         .iter()
@@ -55,8 +61,12 @@ pub fn ensure(kernels: &[Kernel], tools: &Tools) -> Result<Vec<Built>> {
                 .join(format!("{}-{}", kernel.name(), &key[..16]));
             let built = Built { kernel, dir, key };
             if !built.stamp().exists() {
-                built.build(&source, &wishes, tools)?;
-                prune(&built)?;
+                let _lock = lock()?;
+                // Another may have built it while this one waited.
+                if !built.stamp().exists() {
+                    built.build(&source, &wishes, tools)?;
+                    prune(&built)?;
+                }
             }
             built.publish()?;
             Ok(built)

@@ -43,31 +43,38 @@ enum Origin {
     Dir(PathBuf),
 }
 
+/// The user's own source.
+fn given() -> Result<Option<PathBuf>> {
+    let Some(given) = env::var_os("KJUMP_KERNEL_SRC").filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
+    let path = fs::canonicalize(&given)
+        .with_context(|| format!("KJUMP_KERNEL_SRC: no {}", Path::new(&given).display()))?;
+    Ok(Some(path))
+}
+
+/// The source tree, if it is there already. The pinned package needs no look at the archive then.
+pub fn cached() -> Result<Option<Source>> {
+    let source = match given()? {
+        Some(path) => Source::of(&identity(&path)?)?,
+        None => Source::of(SHA256)?,
+    };
+    Ok(Some(source).filter(Source::is_complete))
+}
+
 /// Finds or makes the source tree.
 pub fn ensure() -> Result<Source> {
-    let patch_file = artifacts::repo().join("qemu-tests/kernels/rust-i386.patch");
-    let patch = sh::read(&patch_file)?;
-    let tree = |identity: &str| {
-        let key = sh::hash([identity, &patch]);
-        let dir = artifacts::cache()?.join("src").join(&key[..16]);
-        Ok::<_, anyhow::Error>(Source { dir, key })
-    };
-
-    if let Some(given) = env::var_os("KJUMP_KERNEL_SRC").filter(|v| !v.is_empty()) {
-        let path = fs::canonicalize(&given)
-            .with_context(|| format!("KJUMP_KERNEL_SRC: no {}", Path::new(&given).display()))?;
-        let source = tree(&identity(&path)?)?;
+    if let Some(source) = cached()? {
+        return Ok(source);
+    }
+    if let Some(path) = given()? {
+        let source = Source::of(&identity(&path)?)?;
         let origin = if path.is_dir() {
             Origin::Dir(path)
         } else {
             Origin::Tar(path)
         };
-        return make(source, &patch_file, || Ok(origin));
-    }
-    // The pinned package needs no look at the archive if its tree is there already.
-    let pinned = tree(SHA256)?;
-    if pinned.is_complete() {
-        return Ok(pinned);
+        return make(source, &origin);
     }
     let deb = fetch()?;
     let hash = sh::sha256_of(&deb)?;
@@ -77,10 +84,22 @@ pub fn ensure() -> Result<Source> {
             deb.display()
         ));
     }
-    make(tree(&hash)?, &patch_file, || Ok(Origin::Deb(deb)))
+    make(Source::of(&hash)?, &Origin::Deb(deb))
+}
+
+/// What is applied to any source.
+fn patch() -> PathBuf {
+    artifacts::repo().join("qemu-tests/kernels/rust-i386.patch")
 }
 
 impl Source {
+    /// The tree made from what has this hash.
+    fn of(identity: &str) -> Result<Self> {
+        let key = sh::hash([identity, &sh::read(&patch())?]);
+        let dir = artifacts::cache()?.join("src").join(&key[..16]);
+        Ok(Source { dir, key })
+    }
+
     fn stamp(&self) -> PathBuf {
         self.dir.with_extension("complete")
     }
@@ -91,25 +110,24 @@ impl Source {
 }
 
 /// Unpacks and patches a tree that is not complete; its stamp is written last.
-fn make(source: Source, patch: &Path, origin: impl FnOnce() -> Result<Origin>) -> Result<Source> {
+fn make(source: Source, origin: &Origin) -> Result<Source> {
     if source.is_complete() {
         return Ok(source);
     }
-    let origin = origin()?;
     sh::remove_dir(&source.dir)?;
     sh::create_dir(&source.dir)?;
     say(format_args!(
         "unpacking the kernel's source to {}",
         source.dir.display()
     ));
-    unpack(&origin, &source.dir)?;
+    unpack(origin, &source.dir)?;
     if !source.dir.join("Kbuild").exists() {
         bail!(
             "{}: no kernel source (no Kbuild in it)",
             source.dir.display()
         );
     }
-    apply(patch, &source.dir)?;
+    apply(&patch(), &source.dir)?;
     sh::write(&source.stamp(), b"")?;
     Ok(source)
 }
