@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `cargo xtask` is made of. The tests use two parts of it as a library: [`artifacts`] knows
-//! where everything that is built lies, [`initramfs`] writes initramfs images.
+//! What `cargo xtask` is made of: one module a subcommand, and what they share. [`artifacts`] knows
+//! where everything that is built lies, [`kernel`] and [`module`] build what runs in the guests.
 
 pub mod apt;
 pub mod artifacts;

@@ -28,9 +28,12 @@ pub struct Options {
     /// Name the tests in virtual machines and run nothing
     #[arg(long)]
     list: bool,
-    /// Virtual machines at a time
+    /// Show the guests' consoles as they run
+    #[arg(long, short)]
+    verbose: bool,
+    /// Run each test in virtual machines so many times
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    repeat: Option<u32>,
 }
 
 /// How many tests passed and did not.
@@ -44,11 +47,7 @@ struct Tally {
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
     if options.list {
-        return sh::run(
-            guest::qemu_tests()?
-                .args(["test", "--list"])
-                .args(&options.filter),
-        );
+        return sh::run(guest::qemu_tests()?.arg("--list").args(&options.filter));
     }
     let named = |name: &str| options.filter.iter().any(|f| f == name);
     let all = options.filter.is_empty();
@@ -68,12 +67,11 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if all || !vm_filter.is_empty() {
         let mut command = guest::qemu_tests()?;
-        command.arg("test").args(vm_filter);
-        if options.long {
-            command.arg("--long");
-        }
-        if let Some(jobs) = options.jobs {
-            command.args(["--jobs", &jobs.to_string()]);
+        command.args(vm_filter);
+        command.args(options.long.then_some("--long"));
+        command.args(options.verbose.then_some("--verbose"));
+        if let Some(times) = options.repeat {
+            command.args(["--repeat", &times.to_string()]);
         }
         tally += stage("tests in virtual machines", vm(&mut command));
     }
@@ -137,16 +135,42 @@ fn stream(command: &mut Command) -> Result<(bool, Vec<String>)> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run `{}`", sh::describe(command)))?;
-    let stdout = child.stdout.take().context("no stdout")?;
+    let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
     let mut lines = Vec::new();
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        if Tally::of_sum(&line).is_none() {
-            writeln!(std::io::stdout(), "{line}")?;
+    let mut line = Vec::new();
+    loop {
+        let chunk = stdout.fill_buf().context("cannot read a test's output")?;
+        if chunk.is_empty() {
+            break;
         }
-        lines.push(line);
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let part = &chunk[..end.map_or(chunk.len(), |at| at + 1)];
+        line.extend_from_slice(part);
+        // A test's name appears before its verdict; only what may become a sum is held back.
+        let sum = line.first().is_some_and(u8::is_ascii_digit);
+        if !sum {
+            write_out(part)?;
+        }
+        let length = part.len();
+        stdout.consume(length);
+        if end.is_some() {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sum && Tally::of_sum(&text).is_none() {
+                write_out(&line)?;
+            }
+            lines.push(text);
+            line.clear();
+        }
     }
     Ok((child.wait()?.success(), lines))
+}
+
+fn write_out(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
 }
 
 impl Tally {

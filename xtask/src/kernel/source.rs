@@ -53,13 +53,26 @@ fn given() -> Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-/// The source tree, if it is there already. The pinned package needs no look at the archive then.
+/// The source tree, if it is there already. No look at the archive is needed then.
 pub fn cached() -> Result<Option<Source>> {
-    let source = match given()? {
-        Some(path) => Source::of(&identity(&path)?)?,
-        None => Source::of(SHA256)?,
-    };
-    Ok(Some(source).filter(Source::is_complete))
+    let complete = |identity: &str| Ok(Some(Source::of(identity)?).filter(Source::is_complete));
+    if let Some(path) = given()? {
+        return complete(&identity(&path)?);
+    }
+    if let Some(pinned) = complete(SHA256)? {
+        return Ok(Some(pinned));
+    }
+    match fs::read_to_string(substitute()?) {
+        Ok(hash) => complete(hash.trim()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Names the hash of the package that was taken because the pinned one was gone.
+fn substitute() -> Result<PathBuf> {
+    Ok(artifacts::cache()?
+        .join("src")
+        .join(format!("instead-of-{}", &SHA256[..16])))
 }
 
 /// Finds or makes the source tree.
