@@ -15,8 +15,8 @@ use crate::artifacts::{Artifacts, Kernel};
 use crate::cpio::Cpio;
 use crate::peer;
 
-/// A's /init. Each line that comes in is a number and a command; what the command prints goes
-/// back, and then `::rc NUMBER STATUS`. With `kjump.shell` there is a shell on the console instead.
+/// A's /init. With `kjump.shell` on the command line there is a shell on the console, otherwise
+/// the agent.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -29,17 +29,22 @@ ip link set lo up
 if grep -q kjump.shell /proc/cmdline; then
     insmod /lib/kjump.ko
     setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
-    poweroff -f
+else
+    sh /agent
 fi
-stty -F /dev/ttyS1 raw -echo 115200
+poweroff -f
+"#;
+
+/// The agent. Each line that comes in is a number and a command; what the command prints goes
+/// back, and then `::rc NUMBER STATUS`. Not PID 1: that gets a signal when an orphan dies, and
+/// busybox's `read`, when interrupted, forgets what it has read of a line.
+const AGENT: &str = r#"stty -F /dev/ttyS1 raw -echo 115200
 exec <>/dev/ttyS1 >&0 2>&0
 echo ::ready
 while read -r number line; do
     (eval "$line") </dev/null 2>&1
     echo "::rc $number $?"
 done
-echo ::gone
-poweroff -f
 "#;
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -74,6 +79,7 @@ pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathB
     archive = archive
         .device("dev/console", 5, 1)
         .file("init", INIT.as_bytes())
+        .file("agent", AGENT.as_bytes())
         .file("bin/busybox", &read(&artifacts.busybox())?)
         .file("bin/guest", &read(&artifacts.guest())?)
         .file("boot/spin", &peer::spin());
