@@ -107,6 +107,7 @@ impl Console {
     }
 
     /// Whether the other side has closed the port: QEMU is gone.
+    #[cfg(test)]
     pub fn closed(&self) -> bool {
         self.state().closed
     }

@@ -53,7 +53,8 @@ impl Gdb {
             }
         }
         // Two digits of checksum: a unix socket loses nothing.
-        (self.byte()?, self.byte()?);
+        self.byte()?;
+        self.byte()?;
         self.0.write_all(b"+")?;
         Ok(payload)
     }

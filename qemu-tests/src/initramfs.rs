@@ -91,6 +91,7 @@ pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathB
         ("lib/kjump.ko", artifacts.module(kernel)),
         ("bin/kjump", artifacts.kjump()),
         ("boot/lean", artifacts.bzimage(Kernel::Lean)),
+        ("boot/full", artifacts.bzimage(Kernel::Full)),
         ("boot/plain.cpio.gz", artifacts.peer_initramfs()),
     ];
     for (name, path) in optional {

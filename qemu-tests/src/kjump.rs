@@ -74,6 +74,14 @@ pub fn load_lean(vm: &mut Vm, what: &str) -> Result<()> {
     vm.sh(&line).map(drop)
 }
 
+/// Loads `full`, which needs a wider window, as [`load_lean`] loads `lean`.
+pub fn load_full(vm: &mut Vm, what: &str) -> Result<()> {
+    let append = format!("console=ttyS0 panic=-1 {what}");
+    let files = "/boot/full --initrd /boot/peer.cpio.gz --window 64M";
+    vm.sh(&format!("kjump load {files} --append \"{append}\""))
+        .map(drop)
+}
+
 /// Loads the peer of [`crate::peer`].
 pub fn load_spin(vm: &mut Vm) -> Result<()> {
     vm.sh("kjump load /boot/spin").map(drop)

@@ -146,11 +146,6 @@ impl Story {
         self.dir.join(name)
     }
 
-    /// When the test must be over.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
     /// Where logs are kept.
     pub fn log_dir() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/qemu-tests")

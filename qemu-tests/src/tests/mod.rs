@@ -14,6 +14,7 @@ mod one_way;
 mod quiet;
 mod refusals;
 mod rungs;
+mod words;
 
 use anyhow::Result;
 
@@ -38,6 +39,7 @@ pub const ALL: &[Test] = &[
     test("integrity-pae", 600, integrity::pae),
     test("integrity-init-on-free", 600, integrity::init_on_free),
     test("integrity-page-poison", 600, integrity::page_poison),
+    test("words", 300, words::run),
     test("quiet", 300, quiet::run),
     test("again", 900, again::run),
     test("matrix", 36_000, matrix::run),

@@ -20,6 +20,7 @@ pub fn run(story: &Story) -> Result<()> {
     for (kernel, smp) in [(Kernel::Full, 2), (Kernel::Pae, 1)] {
         let mut config = story.config(kernel)?;
         config.memory = 512;
+        config.smp = smp;
         let mut vm = story.boot("A", &config)?;
         kjump::insmod(&mut vm, "testing=1")?;
         let append = "console=ttyS0 panic=-1 kjump.do=iomem,hang";

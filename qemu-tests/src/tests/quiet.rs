@@ -35,11 +35,9 @@ pub fn run(story: &Story) -> Result<()> {
         let jump = vm.start_command("kjump jump")?;
         vm.wait_for(mark, peer::LINE, kjump::JUMP)?;
         vm.qmp.stop()?;
-        at_rest(
-            &mut vm,
-            Side::A,
-            &format!("after A's way down, {entry} entry"),
-        )?;
+        let when = format!("on the {entry} entry");
+        devices_at_rest(&mut vm, Side::A, &when)?;
+        cpus_at_rest(&mut vm, Side::A, &when)?;
         vm.qmp.cont()?;
         vm.type_in("x")?;
         vm.finish(jump, kjump::JUMP)?.ok()?;
@@ -49,8 +47,19 @@ pub fn run(story: &Story) -> Result<()> {
 
     // B, a Linux with drivers of its own, has gone down and enters A: all is as B has left it.
     kjump::load_lean(&mut vm, kjump::COME_BACK)?;
-    let before = workload.progress(&mut vm)?;
-    let status = kjump::status(&mut vm)?;
+    comes_back(story, &mut vm, &workload, Side::Lean)?;
+    vm.sh("kjump unload")?;
+
+    // And a B that has brought up all CPUs, and drives all devices.
+    kjump::load_full(&mut vm, kjump::COME_BACK)?;
+    comes_back(story, &mut vm, &workload, Side::Full)?;
+    workload.end(&mut vm)
+}
+
+/// A jump whose way back is watched: at the jump-back entry, and before memory is exchanged.
+fn comes_back(story: &Story, vm: &mut Vm, workload: &Workload, peer: Side) -> Result<()> {
+    let before = workload.progress(vm)?;
+    let status = kjump::status(vm)?;
     let entry = kjump::address(&status, "jump_back_entry")?;
     let quiet = entry + distance(&story.artifacts.module(Kernel::Full))?;
     let mut gdb = vm.gdb()?;
@@ -59,15 +68,17 @@ pub fn run(story: &Story) -> Result<()> {
     gdb.go()?;
     let jump = vm.start_command("kjump jump")?;
     gdb.wait_stop(kjump::JUMP)?;
-    stands_at(&mut vm, entry)?;
-    at_rest(&mut vm, Side::B, "after B's way down")?;
+    stands_at(vm, entry)?;
+    devices_at_rest(vm, peer, "after B's way down")?;
+    cpus_at_rest(vm, peer, "after B's way down")?;
 
     // A's stub makes sure of it before it touches memory: now no device at all is bus master.
     gdb.unbreak(entry)?;
     gdb.go()?;
     gdb.wait_stop(Duration::from_secs(60))?;
-    stands_at(&mut vm, quiet)?;
-    at_rest(&mut vm, Side::B, "before the exchange back")?;
+    stands_at(vm, quiet)?;
+    devices_at_rest(vm, peer, "before the exchange back")?;
+    cpus_at_rest(vm, Side::A, "before the exchange back")?;
     let masters = machine::pci(&mut vm.qmp)?
         .into_iter()
         .filter(|f| f.is_bus_master());
@@ -79,29 +90,33 @@ pub fn run(story: &Story) -> Result<()> {
     gdb.unbreak(quiet)?;
     gdb.detach()?;
     vm.finish(jump, kjump::JUMP)?.ok()?;
-
-    workload.healthy(&mut vm, before)?;
-    workload.end(&mut vm)
+    workload.healthy(vm, before).map(drop)
 }
 
 /// Who has gone down.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
+    /// Kernel A, with its stub.
     A,
-    B,
+    /// `lean` as B: one CPU, no driver for the network card.
+    Lean,
+    /// `full` as B.
+    Full,
 }
 
-/// virtio devices are reset and no bus masters, and all CPUs but the first wait for SIPI.
-fn at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
+/// virtio devices are reset and no bus masters.
+fn devices_at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
     let virtio = machine::virtio_status(&mut vm.qmp)?;
-    ensure!(virtio.len() == 2, "{when}: virtio devices: {virtio:?}");
+    ensure!(
+        virtio.len() == 2,
+        "{side:?}, {when}: virtio devices: {virtio:?}"
+    );
     for device in virtio.iter().filter(|device| !device.bits.is_empty()) {
-        // `lean` has no driver for the network card: its bus acknowledges the device, and there
-        // is nobody who would ever give it a queue.
+        // A bus without a driver for the device acknowledges it; nobody will give it a queue.
         let seen_only = device.name == "virtio-net" && device.bits == ["ACKNOWLEDGE"];
         ensure!(
-            side == Side::B && seen_only,
-            "{when}: not reset: {device:?}"
+            side == Side::Lean && seen_only,
+            "{side:?}, {when}: not reset: {device:?}"
         );
     }
     for function in machine::pci(&mut vm.qmp)?
@@ -110,16 +125,27 @@ fn at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
     {
         ensure!(
             !function.is_bus_master(),
-            "{when}: still a bus master: {function:x?}"
+            "{side:?}, {when}: a bus master: {function:x?}"
         );
     }
+    Ok(())
+}
+
+/// The first CPU has paging off, and all others wait for SIPI. A Linux peer of several CPUs may
+/// leave that to the stub that it enters: then they are stopped at least, by its own hotplug.
+fn cpus_at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
     let cpus = machine::cpus(&mut vm.qmp)?;
     ensure!(cpus.len() > 1, "this needs more than one CPU");
-    ensure!(!cpus[0].paging, "{when}: paging is on: {:x?}", cpus[0]);
+    ensure!(
+        !cpus[0].paging,
+        "{side:?}, {when}: paging is on: {:x?}",
+        cpus[0]
+    );
     for cpu in &cpus[1..] {
+        let fine = cpu.waits_for_sipi() || (side == Side::Full && cpu.halted);
         ensure!(
-            cpu.waits_for_sipi(),
-            "{when}: a CPU does not wait for SIPI: {cpu:x?}"
+            fine,
+            "{side:?}, {when}: a CPU does not wait for SIPI: {cpu:x?}"
         );
     }
     Ok(())
