@@ -37,7 +37,7 @@ impl Mirror {
             return Ok(mirror);
         }
         let state = prepare_state("machine")?;
-        sh::output(with_state(&state).arg("update"))?;
+        output(with_state(&state).arg("update"))?;
         ask(&mut with_state(&state))?.with_context(|| {
             "apt knows no Debian archive: have a line for Debian's main archive in \
              /etc/apt/sources.list, or set KJUMP_KERNEL_SRC to a kernel source"
@@ -71,13 +71,13 @@ impl Mirror {
         sh::write(&state.join("sources.list"), source.as_bytes())?;
 
         let apt = || private_apt(&state, arch);
-        sh::output(apt().arg("update")).with_context(|| format!("no package lists of {suite}"))?;
+        output(apt().arg("update")).with_context(|| format!("no package lists of {suite}"))?;
 
         // apt downloads into its working directory: an empty one, so that the .deb is found.
         let fresh = into.join(format!("partial-{}", std::process::id()));
         sh::remove_dir(&fresh)?;
         sh::create_dir(&fresh)?;
-        let fetched = sh::output(apt().args(["download", package]).current_dir(&fresh));
+        let fetched = output(apt().args(["download", package]).current_dir(&fresh));
         let moved = fetched.and_then(|_| move_deb(&fresh, into));
         sh::remove_dir(&fresh)?;
         moved.with_context(|| format!("cannot fetch {package} from {suite}"))
@@ -130,6 +130,15 @@ fn private_apt(state: &Path, arch: &str) -> Command {
     option(&mut apt, "APT::Architecture", arch);
     option(&mut apt, "APT::Architectures", arch);
     apt
+}
+
+/// Runs apt-get; the error has what it said, without the options above.
+fn output(apt: &mut Command) -> Result<()> {
+    let out = apt.output().context("cannot run apt-get")?;
+    if !out.status.success() {
+        bail!("apt-get: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
 }
 
 /// The keys of Debian's archive, as the machine has them.

@@ -96,6 +96,7 @@ pub fn ensure() -> Result<Source> {
             "warning: {} is not the pinned {VERSION}",
             deb.display()
         ));
+        sh::write(&substitute()?, hash.as_bytes())?;
     }
     make(Source::of(&hash)?, &Origin::Deb(deb))
 }
