@@ -1,0 +1,285 @@
+//! The chunks of an image, each checked before it is handed out.
+
+use std::ops::Range;
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::buffer::zeros;
+use crate::chunk::{checksum, tag};
+use crate::codec::{decompress, Codec};
+use crate::error::Refusal;
+use crate::image::Image;
+use crate::layout::{
+    ChunkHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET, CHUNK_ALIGN, CHUNK_MAGIC, MAX_RUNS, RUN_DATA,
+    RUN_ZERO, STATE_COMMITTED, STATE_END,
+};
+use crate::mark::{is_sealed, parse, Totals};
+use crate::target::Source;
+use crate::writer::Progress;
+
+/// Proof that an image was read from its first to its last byte and everything was right.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    /// Identity, hashes and sums.
+    pub seal: Seal,
+    pub(crate) snapshot: bool,
+}
+
+impl Verified {
+    /// The sums.
+    pub fn totals(&self) -> Totals {
+        Totals::from(&self.seal)
+    }
+}
+
+/// Consecutive pages, which lie in RAM above the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// With contents.
+    Data {
+        /// Number of the first page.
+        pfn: u64,
+        /// Their contents: 4096 bytes each.
+        bytes: &'a [u8],
+    },
+    /// Of zeros.
+    Zero {
+        /// Number of the first page.
+        pfn: u64,
+        /// Pages.
+        count: u64,
+    },
+}
+
+/// A chunk that was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Its number.
+    pub index: u64,
+    runs: &'a [Run],
+    data: &'a [u8],
+}
+
+impl<'a> Chunk<'a> {
+    /// What it holds, ascending.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> {
+        let mut data = self.data;
+        self.runs.iter().map(move |run| {
+            let (pfn, count) = (run.pfn.get(), u64::from(run.count.get()));
+            if run.kind == RUN_ZERO {
+                return Piece::Zero { pfn, count };
+            }
+            // The runs add up to the data: that was checked.
+            let len = (count as usize).saturating_mul(BLOCK).min(data.len());
+            let (bytes, rest) = data.split_at(len);
+            data = rest;
+            Piece::Data { pfn, bytes }
+        })
+    }
+
+    /// The same page by page; `None` is a page of zeros.
+    pub fn pages(&self) -> impl Iterator<Item = (u64, Option<&'a [u8; BLOCK]>)> {
+        self.pieces().flat_map(|piece| {
+            let (pfns, bytes): (Range<u64>, &[u8]) = match piece {
+                Piece::Data { pfn, bytes } => (pfn..pfn + (bytes.len() / BLOCK) as u64, bytes),
+                Piece::Zero { pfn, count } => (pfn..pfn + count, &[]),
+            };
+            let mut pages = bytes.as_chunks::<BLOCK>().0.iter();
+            pfns.map(move |pfn| (pfn, pages.next()))
+        })
+    }
+}
+
+/// Reads chunks one after the other; see [`Image::chunks`].
+pub struct Chunks<'i, S: Source> {
+    image: &'i mut Image<S>,
+    runs: [Run; MAX_RUNS],
+    stored: Vec<u8>,
+    raw: Vec<u8>,
+    hasher: blake3::Hasher,
+    totals: Totals,
+    /// The lowest page that may come next.
+    next: u64,
+    done: Option<Verified>,
+    failed: bool,
+}
+
+impl<'i, S: Source> Chunks<'i, S> {
+    pub(crate) fn new(image: &'i mut Image<S>) -> Result<Self, Refusal> {
+        image.input.seek(CHUNKS_OFFSET);
+        let size = image.header.chunk_pages as usize * BLOCK;
+        let (stored, raw) = (zeros(size)?, zeros(size)?);
+        Ok(Self {
+            image,
+            runs: [Run::new_zeroed(); MAX_RUNS],
+            stored,
+            raw,
+            hasher: blake3::Hasher::new(),
+            totals: Totals::default(),
+            next: 0,
+            done: None,
+            failed: false,
+        })
+    }
+
+    /// The next chunk. `None` after the last one, when the whole image has turned out right.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>, Refusal> {
+        if self.failed {
+            let what = "it was refused before";
+            return Err(Refusal::Damaged { what });
+        }
+        if self.done.is_some() {
+            return Ok(None);
+        }
+        // Until this chunk is through.
+        self.failed = true;
+        if self.pages() == self.image.header.pages {
+            self.done = Some(self.end()?);
+            self.failed = false;
+            return Ok(None);
+        }
+        let index = self.totals.chunks;
+        let (runs, raw_len) = self.read_chunk()?;
+        self.failed = false;
+        let (runs, data) = (&self.runs[..runs], &self.raw[..raw_len]);
+        Ok(Some(Chunk { index, runs, data }))
+    }
+
+    /// The proof, after [`next_chunk`](Self::next_chunk) has said `None`.
+    pub fn finish(self) -> Result<Verified, Refusal> {
+        let what = "the rest of the image";
+        self.done.ok_or(Refusal::Torn { what })
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            pages: self.pages(),
+            pages_total: self.image.header.pages,
+            memory_bytes: self.totals.data_pages * BLOCK as u64,
+            image_bytes: self.image.input.position(),
+        }
+    }
+
+    fn pages(&self) -> u64 {
+        self.totals.data_pages + self.totals.zero_pages
+    }
+
+    /// Reads and checks a chunk; gives its runs and its bytes of contents.
+    fn read_chunk(&mut self) -> Result<(usize, usize), Refusal> {
+        let (index, offset) = (self.totals.chunks, self.image.input.position());
+        let damaged = |what| Refusal::DamagedChunk {
+            index,
+            offset,
+            what,
+        };
+        let input = &mut self.image.input;
+        let mut head = ChunkHead::new_zeroed();
+        input.read(head.as_mut_bytes(), "a chunk's head")?;
+        if head.magic != CHUNK_MAGIC {
+            return Err(damaged("it has no magic"));
+        }
+        let count = head.run_count.get() as usize;
+        let Some(runs) = self.runs.get_mut(..count).filter(|r| !r.is_empty()) else {
+            return Err(damaged("it has no runs, or too many"));
+        };
+        input.read(runs.as_mut_bytes(), "a chunk's runs")?;
+        if checksum(&head, runs.as_bytes()) != head.crc.get() {
+            return Err(damaged("its head does not match its checksum"));
+        }
+        let header = &self.image.header;
+        let pages = self.totals.data_pages + self.totals.zero_pages;
+        let expected = (tag(&self.image.header_digest), index, pages);
+        if (head.tag.get(), head.index.get(), head.first_page.get()) != expected {
+            return Err(damaged(
+                "it belongs to another image, or to another place in it",
+            ));
+        }
+        let codec = match Codec::from_number(head.codec.get()) {
+            Some(codec) if codec == Codec::None || codec == header.codec => codec,
+            _ => return Err(damaged("its compression is not the header's")),
+        };
+
+        // The runs: where they may be, and what they come to.
+        let (mut data, mut zero) = (0u64, 0u64);
+        for run in runs.iter() {
+            let (pfn, count) = (run.pfn.get(), u64::from(run.count.get()));
+            match run.kind.get() {
+                RUN_DATA => data += count,
+                RUN_ZERO => zero += count,
+                _ => return Err(damaged("it has a run of an unknown kind")),
+            }
+            if count == 0 || pfn < self.next || !self.image.bounds.has(pfn, count) {
+                return Err(Refusal::OutOfBounds { index, pfn, count });
+            }
+            self.next = pfn + count;
+        }
+        let (raw_len, stored_len) = (head.raw_len.get() as usize, head.stored_len.get() as usize);
+        let (Some(raw), Some(stored)) = (
+            self.raw.get_mut(..raw_len),
+            self.stored.get_mut(..stored_len),
+        ) else {
+            return Err(damaged("it is larger than the header says"));
+        };
+        if data * BLOCK as u64 != raw_len as u64 || pages + data + zero > header.pages {
+            return Err(damaged("its runs do not add up"));
+        }
+
+        // The contents.
+        input.read(stored, "a chunk's pages")?;
+        if crc32fast::hash(stored) != head.stored_crc.get() {
+            return Err(damaged("its contents do not match their checksum"));
+        }
+        if !decompress(codec, stored, raw) {
+            return Err(damaged("its contents cannot be decompressed"));
+        }
+        if crc32fast::hash(raw) != head.raw_crc.get() {
+            return Err(damaged("its pages do not match their checksum"));
+        }
+        if !input.skip_padding(CHUNK_ALIGN, "a chunk's padding")? {
+            return Err(damaged("its padding is not zeros"));
+        }
+        self.hasher.update(head.as_bytes());
+        self.hasher.update(runs.as_bytes());
+        self.totals.chunks += 1;
+        self.totals.runs += count as u64;
+        self.totals.data_pages += data;
+        self.totals.zero_pages += zero;
+        self.totals.stored_bytes += stored_len as u64;
+        self.totals.raw_chunks += u64::from(codec == Codec::None && raw_len > 0);
+        Ok((count, raw_len))
+    }
+
+    /// Reads and checks what comes after the last chunk.
+    fn end(&mut self) -> Result<Verified, Refusal> {
+        let damaged = |what| Err(Refusal::Damaged { what });
+        let input = &mut self.image.input;
+        if !input.skip_padding(BLOCK, "the end mark")? {
+            return damaged("the padding after the last chunk is not zeros");
+        }
+        let mut block = [0; BLOCK];
+        input.read(&mut block, "the end mark")?;
+        let Some(mark) = parse(&block, "the end mark")? else {
+            return Err(Refusal::Torn {
+                what: "the end mark",
+            });
+        };
+        self.totals.image_bytes = input.position();
+        let seal = Seal {
+            uuid: self.image.header.uuid,
+            header_digest: self.image.header_digest,
+            guards_digest: self.image.guards_digest,
+            chunks_digest: *self.hasher.finalize().as_bytes(),
+            ..self.totals.seal()
+        };
+        if mark.state != STATE_END || mark.seal != seal || !is_sealed(&mark) {
+            return damaged("what was read is not what the end mark says");
+        }
+        let first: &Mark = &self.image.first;
+        if first.state == STATE_COMMITTED && first.seal != seal {
+            return damaged("what was read is not what the commit record says");
+        }
+        let snapshot = self.image.header.snapshot;
+        Ok(Verified { seal, snapshot })
+    }
+}

@@ -1,0 +1,58 @@
+//! A block device, or a file of fixed size, as target and source.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use crate::target::{Source, Target};
+
+/// An open block device or file. Whether it was opened with O_DIRECT is its opener's business.
+#[derive(Debug)]
+pub struct Device {
+    file: File,
+    size: u64,
+}
+
+impl Device {
+    /// Takes over an open file and asks for its size; it will not grow.
+    pub fn new(mut file: File) -> io::Result<Self> {
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, size })
+    }
+}
+
+impl Target for Device {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        // On a block device this also empties the drive's own cache.
+        self.file.sync_data()
+    }
+}
+
+impl Source for Device {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.size.saturating_sub(offset);
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let mut done = 0;
+        while done < want {
+            match self
+                .file
+                .read_at(&mut buf[done..want], offset + done as u64)
+            {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,195 @@
+//! The header, to and from its block.
+
+use kjump_abi::Range;
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::bounds::Bounds;
+use crate::codec::Codec;
+use crate::error::Refusal;
+use crate::guard::text;
+use crate::layout::{
+    self, RamRange, BLOCK, CHUNKS_OFFSET, FLAGS, FLAG_SNAPSHOT, GUARDS_OFFSET, GUARDS_SIZE,
+    HEADER_MAGIC, MAX_CHUNK_PAGES, RAM_RANGES, SKIPPED_KINDS, VERSION,
+};
+
+/// What is known about an image before its first page is read. Addresses in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The image's UUID; not zeros.
+    pub uuid: [u8; 16],
+    /// When saving began, seconds since 1970 UTC.
+    pub created: u64,
+    /// The saved kernel's architecture: [`ARCH_I386`](crate::ARCH_I386) or another.
+    pub arch: u32,
+    /// May be resumed more than once.
+    pub snapshot: bool,
+    /// The machine's fingerprint, as in the handoff block.
+    pub fingerprint: u64,
+    /// The saved kernel's `uname -r`, up to 63 bytes without NUL.
+    pub release: String,
+    /// Identity of that kernel's build.
+    pub build_id: [u8; 32],
+    /// CPU features that the saved kernel relies on, opaque here.
+    pub cpu_features: [u8; 64],
+    /// The window is RAM in `[0, window_end)`; a multiple of 4096.
+    pub window_end: u64,
+    /// Physical address at which the saved kernel is entered.
+    pub jump_back_entry: u64,
+    /// Pages in the image.
+    pub pages: u64,
+    /// Pages that are not in it, by kind: [`layout::SKIPPED`].
+    pub skipped: [u64; SKIPPED_KINDS],
+    /// How pages are compressed.
+    pub codec: Codec,
+    /// Pages with contents that a chunk holds at most.
+    pub chunk_pages: u32,
+    /// The machine's RAM, ascending.
+    pub ram: Vec<Range>,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            uuid: [0; 16],
+            created: 0,
+            arch: kjump_abi::ARCH_I386,
+            snapshot: false,
+            fingerprint: 0,
+            release: String::new(),
+            build_id: [0; 32],
+            cpu_features: [0; 64],
+            window_end: kjump_abi::DEFAULT_WINDOW_END,
+            jump_back_entry: 0,
+            pages: 0,
+            skipped: [0; SKIPPED_KINDS],
+            codec: Codec::Lz4,
+            chunk_pages: 32,
+            ram: Vec::new(),
+        }
+    }
+}
+
+impl Header {
+    /// Where its pages may lie, or what is wrong with it.
+    pub(crate) fn check(&self) -> Result<Bounds, &'static str> {
+        if self.uuid == [0; 16] {
+            return Err("the UUID is zeros");
+        }
+        if self.release.len() > 63 || self.release.contains('\0') {
+            return Err("the kernel release is longer than 63 bytes or has a NUL");
+        }
+        if !self.window_end.is_multiple_of(BLOCK as u64) {
+            return Err("the window does not end at a page");
+        }
+        if !(1..=MAX_CHUNK_PAGES).contains(&self.chunk_pages) {
+            return Err("the pages a chunk are not 1 to 256");
+        }
+        if self.ram.len() > RAM_RANGES {
+            return Err("more than 64 RAM ranges");
+        }
+        let Some(bounds) = Bounds::new(&self.ram, self.window_end) else {
+            return Err("the RAM ranges do not ascend");
+        };
+        if self.pages > bounds.pages() {
+            return Err("more pages than RAM above the window");
+        }
+        if !bounds.has(self.jump_back_entry / BLOCK as u64, 1) {
+            return Err("the jump-back entry is not in RAM above the window");
+        }
+        Ok(bounds)
+    }
+
+    /// As on the disk. [`check`](Self::check) comes first.
+    pub(crate) fn encode(&self) -> layout::Header {
+        let mut h = layout::Header::new_zeroed();
+        h.magic = HEADER_MAGIC;
+        h.version.set(VERSION);
+        h.size.set(BLOCK as u32);
+        h.flags.set(if self.snapshot { FLAG_SNAPSHOT } else { 0 });
+        h.arch.set(self.arch);
+        h.page_size.set(BLOCK as u32);
+        h.uuid = self.uuid;
+        h.created.set(self.created);
+        h.fingerprint.set(self.fingerprint);
+        for (to, from) in h.release.iter_mut().zip(self.release.bytes().take(63)) {
+            *to = from;
+        }
+        h.build_id = self.build_id;
+        h.cpu_features = self.cpu_features;
+        h.window_end.set(self.window_end);
+        h.jump_back_entry.set(self.jump_back_entry);
+        h.pages.set(self.pages);
+        h.skipped = self.skipped.map(U64::new);
+        h.guards_offset.set(GUARDS_OFFSET);
+        h.guards_size.set(GUARDS_SIZE);
+        h.chunks_offset.set(CHUNKS_OFFSET);
+        h.codec.set(self.codec.number());
+        h.chunk_pages.set(self.chunk_pages);
+        h.ram_count.set(self.ram.len().min(RAM_RANGES) as u32);
+        for (to, from) in h.ram.iter_mut().zip(&self.ram) {
+            let (start, end) = (from.start.into(), from.end.into());
+            *to = RamRange { start, end };
+        }
+        h.crc.set(crc32fast::hash(h.as_bytes()));
+        h
+    }
+
+    /// Reads and checks a header's block.
+    pub(crate) fn decode(block: &[u8]) -> Result<(Self, Bounds), Refusal> {
+        let Ok(mut h) = layout::Header::read_from_bytes(block) else {
+            return Err(Refusal::Torn { what: "the header" });
+        };
+        let damaged = |what| Err(Refusal::Damaged { what });
+        if h.magic != HEADER_MAGIC {
+            return damaged("the header has no magic");
+        }
+        let crc = h.crc.get();
+        h.crc.set(0);
+        if crc32fast::hash(h.as_bytes()) != crc {
+            return damaged("the header does not match its checksum");
+        }
+        let unknown = |what, number| Err(Refusal::BadVersion { what, number });
+        if h.version != VERSION || h.size != BLOCK as u32 {
+            return unknown("version of the header", h.version.get());
+        }
+        if h.flags.get() & !FLAGS != 0 {
+            return unknown("flags", h.flags.get());
+        }
+        let Some(codec) = Codec::from_number(h.codec.get()) else {
+            return unknown("compression", h.codec.get());
+        };
+        let places = [h.guards_offset, h.guards_size, h.chunks_offset].map(U64::get);
+        if h.page_size != BLOCK as u32 || places != [GUARDS_OFFSET, GUARDS_SIZE, CHUNKS_OFFSET] {
+            return Err(Refusal::BadHeader(
+                "page size or offsets are not those of version 1",
+            ));
+        }
+        let Some(ram) = h.ram.get(..h.ram_count.get() as usize) else {
+            return Err(Refusal::BadHeader("more than 64 RAM ranges"));
+        };
+        let range = |r: &RamRange| Range {
+            start: r.start.get(),
+            end: r.end.get(),
+        };
+        let header = Self {
+            uuid: h.uuid,
+            created: h.created.get(),
+            arch: h.arch.get(),
+            snapshot: h.flags.get() & FLAG_SNAPSHOT != 0,
+            fingerprint: h.fingerprint.get(),
+            release: text(&h.release),
+            build_id: h.build_id,
+            cpu_features: h.cpu_features,
+            window_end: h.window_end.get(),
+            jump_back_entry: h.jump_back_entry.get(),
+            pages: h.pages.get(),
+            skipped: h.skipped.map(U64::get),
+            codec,
+            chunk_pages: h.chunk_pages.get(),
+            ram: ram.iter().map(range).collect(),
+        };
+        let bounds = header.check().map_err(Refusal::BadHeader)?;
+        Ok((header, bounds))
+    }
+}

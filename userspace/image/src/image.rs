@@ -1,0 +1,276 @@
+//! Opening an image: everything that is checked before a page is written.
+
+use kjump_abi::Range;
+
+use crate::bounds::Bounds;
+use crate::buffer::{is_zero, zeros};
+use crate::chunks::{Chunks, Verified};
+use crate::error::Refusal;
+use crate::guard::{self, Guard};
+use crate::header::Header;
+use crate::input::Input;
+use crate::inspect::Inspection;
+use crate::layout::{
+    Mark, Seal, BLOCK, CHUNKS_OFFSET, DISCARD_OFFSET, GUARDS_OFFSET, HEADER_OFFSET, RESUME_OFFSET,
+    SPARE_OFFSET, STATE_COMMITTED, STATE_DISCARDED, STATE_END, STATE_RESUMING, STATE_STREAM,
+    STATE_WITHDRAWN, STATE_WRITING,
+};
+use crate::mark::{digest, is_sealed, parse, parse_optional, Totals};
+use crate::state::State;
+use crate::target::Source;
+
+/// The machine that an image is to be restored on, as its restorer sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Architecture, as [`Header::arch`].
+    pub arch: u32,
+    /// The machine's fingerprint; `None` is not compared.
+    pub fingerprint: Option<u64>,
+    /// Build of the kernel that the image must be of; `None` is not compared.
+    pub build_id: Option<[u8; 32]>,
+    /// RAM, ascending; no page goes outside it.
+    pub ram: Vec<Range>,
+    /// The restorer runs in `[0, window_end)`, bytes; no page goes there.
+    pub window_end: u64,
+}
+
+/// An image whose head was checked.
+pub struct Image<S: Source> {
+    pub(crate) input: Input<S>,
+    pub(crate) header: Header,
+    pub(crate) bounds: Bounds,
+    pub(crate) state: State,
+    /// The mark at the image's start.
+    pub(crate) first: Mark,
+    pub(crate) header_digest: [u8; 32],
+    pub(crate) guards_digest: [u8; 32],
+    guards: Vec<Guard>,
+}
+
+impl<S: Source> Image<S> {
+    /// Opens an image that is to be restored on `machine`. An image in any other state than
+    /// complete and unused is refused. In a stream, completeness shows at its end.
+    pub fn open(source: S, machine: &Machine) -> Result<Self, Refusal> {
+        let image = Self::inspect_only(source)?;
+        match image.state {
+            State::Stream | State::Committed | State::Withdrawn { .. } => {}
+            State::Discarded { time } => return Err(Refusal::Discarded { time }),
+            State::Resuming { time } => return Err(Refusal::Used { time }),
+        }
+        machine.check(&image.header, &image.bounds)?;
+        Ok(image)
+    }
+
+    /// Opens an image to look at it: used, discarded and foreign ones too.
+    pub fn inspect_only(source: S) -> Result<Self, Refusal> {
+        let mut input = Input::new(source)?;
+        let mut head = zeros(CHUNKS_OFFSET as usize)?;
+        // The first block alone, so that what is too short to be an image is none.
+        let (first, rest) = head.split_at_mut(BLOCK);
+        match input.read(first, "the first block") {
+            Err(Refusal::Torn { .. }) => return Err(Refusal::NoImage("too short")),
+            other => other?,
+        }
+        let none = Refusal::NoImage("nothing was saved here, or something was written over it");
+        let first = parse(first, "the state")?.ok_or(none)?;
+        let time = first.time.get();
+        let state = match first.state.get() {
+            STATE_WRITING => return Err(Refusal::Unfinished { begun: time }),
+            STATE_STREAM => State::Stream,
+            STATE_COMMITTED => State::Committed,
+            number => {
+                let what = "state";
+                return Err(Refusal::BadVersion { what, number });
+            }
+        };
+        input.read(rest, "the header")?;
+        let block = |at: u64| &head[at as usize..at as usize + BLOCK];
+        let (header, bounds) = Header::decode(block(HEADER_OFFSET))?;
+        let header_digest = digest(block(HEADER_OFFSET));
+        let guards_region = &head[GUARDS_OFFSET as usize..];
+        let guards = guard::decode(guards_region)?;
+        let guards_digest = digest(guards_region);
+        if !is_zero(block(SPARE_OFFSET)) {
+            let what = "the spare block is not zeros";
+            return Err(Refusal::Damaged { what });
+        }
+        let resume = parse_optional(block(RESUME_OFFSET), "the mark of the restore")?;
+        let gone = parse_optional(block(DISCARD_OFFSET), "the mark of the discard")?;
+        let mut image = Self {
+            input,
+            header,
+            bounds,
+            state,
+            first,
+            header_digest,
+            guards_digest,
+            guards,
+        };
+        image.check_first()?;
+        image.state = image.later_state(resume, gone)?;
+        Ok(image)
+    }
+
+    /// The mark at the start against the header, the guards and the end.
+    fn check_first(&mut self) -> Result<(), Refusal> {
+        let damaged = |what| Err(Refusal::Damaged { what });
+        let seal = &self.first.seal;
+        if seal.uuid != self.header.uuid || seal.header_digest != self.header_digest {
+            return damaged("the state belongs to another header");
+        }
+        if self.state != State::Committed {
+            return Ok(());
+        }
+        if !is_sealed(&self.first) {
+            return damaged("the commit record contradicts itself");
+        }
+        if seal.guards_digest != self.guards_digest {
+            return damaged("the guards are not those of the commit record");
+        }
+        let totals = Totals::from(seal);
+        let sum = totals.data_pages.checked_add(totals.zero_pages);
+        let end = totals.image_bytes;
+        if sum != Some(self.header.pages) || end % BLOCK as u64 != 0 || end <= CHUNKS_OFFSET {
+            return damaged("the commit record contradicts the header");
+        }
+        // A source that can be gone to the end of is.
+        let Some(size) = self.input.source().size() else {
+            return Ok(());
+        };
+        let what = "the end";
+        if end > size {
+            return Err(Refusal::Torn { what });
+        }
+        let mut block = [0; BLOCK];
+        self.input.seek(end - BLOCK as u64);
+        self.input.read(&mut block, what)?;
+        match parse(&block, "the end mark")? {
+            Some(mark) if mark.state == STATE_END && mark.seal == self.first.seal => Ok(()),
+            Some(_) => damaged("the end mark is another image's"),
+            None => Err(Refusal::Torn { what }),
+        }
+    }
+
+    fn later_state(&self, resume: Option<Mark>, gone: Option<Mark>) -> Result<State, Refusal> {
+        let ours = |mark: &Mark| {
+            let same = mark.seal.uuid == self.header.uuid;
+            let same = same && mark.seal.header_digest == self.header_digest;
+            let what = "a mark is another image's";
+            if same && is_sealed(mark) {
+                Ok(mark.time.get())
+            } else {
+                Err(Refusal::Damaged { what })
+            }
+        };
+        let unknown = |mark: &Mark| {
+            let (what, number) = ("state", mark.state.get());
+            Err(Refusal::BadVersion { what, number })
+        };
+        if let Some(mark) = gone {
+            let time = ours(&mark)?;
+            return match mark.state.get() {
+                STATE_DISCARDED => Ok(State::Discarded { time }),
+                _ => unknown(&mark),
+            };
+        }
+        if let Some(mark) = resume {
+            let time = ours(&mark)?;
+            return match mark.state.get() {
+                STATE_RESUMING => Ok(State::Resuming { time }),
+                STATE_WITHDRAWN => Ok(State::Withdrawn { time }),
+                _ => unknown(&mark),
+            };
+        }
+        Ok(self.state)
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The guards, to be compared before a page is written.
+    pub fn guards(&self) -> &[Guard] {
+        &self.guards
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The sums, if the start has them: not in a stream.
+    pub fn totals(&self) -> Option<Totals> {
+        let committed = self.first.state == STATE_COMMITTED;
+        committed.then(|| Totals::from(&self.first.seal))
+    }
+
+    /// Identity and hashes, as far as the start has them: what [`discard`](crate::discard) takes.
+    pub fn seal(&self) -> &Seal {
+        &self.first.seal
+    }
+
+    /// What a user wants to know about it.
+    pub fn inspect(&self) -> Inspection {
+        Inspection::new(self)
+    }
+
+    /// The chunks, from the first one on. A stream has them once.
+    pub fn chunks(&mut self) -> Result<Chunks<'_, S>, Refusal> {
+        Chunks::new(self)
+    }
+
+    /// Reads and checks everything.
+    pub fn verify_all(&mut self) -> Result<Verified, Refusal> {
+        let mut chunks = self.chunks()?;
+        while chunks.next_chunk()?.is_some() {}
+        chunks.finish()
+    }
+
+    /// Gives the source back, to mark the image where it is.
+    pub fn into_source(self) -> S {
+        self.input.into_source()
+    }
+}
+
+impl Machine {
+    fn check(&self, header: &Header, bounds: &Bounds) -> Result<(), Refusal> {
+        let foreign =
+            |what, image: String, here: String| Err(Refusal::Foreign { what, image, here });
+        let number = |n: u64| format!("{n:#x}");
+        if header.arch != self.arch {
+            let (image, here) = (header.arch.into(), self.arch.into());
+            return foreign("the architecture", number(image), number(here));
+        }
+        if let Some(here) = self.fingerprint.filter(|f| *f != header.fingerprint) {
+            let (image, low) = (header.fingerprint, |n: u64| n & 0xffff_ffff);
+            let what = match low(image) == low(here) {
+                true => "the CPU",
+                false => "the memory map",
+            };
+            return foreign(what, number(image), number(here));
+        }
+        if let Some(here) = self.build_id.filter(|id| *id != header.build_id) {
+            let image = format!("{} ({})", header.release, hex(&header.build_id[..8]));
+            return foreign("the kernel's build", image, hex(&here[..8]));
+        }
+        if header.window_end < self.window_end {
+            let (image, here) = (header.window_end, self.window_end);
+            return foreign("the window", number(image), number(here));
+        }
+        let floor = self.window_end;
+        match Bounds::new(&self.ram, floor) {
+            Some(ram) if bounds.inside(&ram) => Ok(()),
+            ram => {
+                let pages = |n: u64| format!("{n} pages of RAM above the window");
+                let here = pages(ram.map_or(0, |r| r.pages()));
+                foreign("the memory map", pages(bounds.pages()), here)
+            }
+        }
+    }
+}
+
+/// Bytes as people write them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,53 @@
+//! kjump's image format: a machine's saved memory on a partition, in the blocks of a file, or in a
+//! stream. docs/image-format.md is its specification, [`layout`] its structures.
+//!
+//! Writing: [`Writer::begin`] makes an older image invalid, [`Writer::write`] takes pages in
+//! ascending order, [`Writer::finish`] commits. Dropped before that, the writer leaves no image.
+//!
+//! Reading: [`Image::open`] checks everything in front of the chunks, [`Image::chunks`] yields them
+//! one by one, checked, and ends with [`Verified`], which [`mark_resuming`] asks for.
+//!
+//! Sizes are in bytes unless a name says pages; a page has 4096 bytes and is named by its number,
+//! physical address / 4096. Memory: a writer takes about 1.3 MiB with the defaults, a reader as
+//! much; nothing that an image says makes either take more than [`layout::MAX_CHUNK_PAGES`] allows.
+#![forbid(unsafe_code)]
+
+mod bounds;
+mod buffer;
+mod chunk;
+mod chunks;
+mod codec;
+mod device;
+mod error;
+mod extents;
+mod guard;
+mod header;
+mod image;
+mod input;
+mod inspect;
+pub mod layout;
+mod mark;
+mod output;
+mod state;
+mod stream;
+mod target;
+mod writer;
+
+pub use chunks::{Chunk, Chunks, Piece, Verified};
+pub use codec::Codec;
+pub use device::Device;
+pub use error::{Error, Refusal};
+pub use extents::{Extent, Extents, ExtentsError};
+pub use guard::Guard;
+pub use header::Header;
+pub use image::{Image, Machine};
+pub use inspect::Inspection;
+pub use kjump_abi::{Range, ARCH_I386, ARCH_X86_64};
+pub use mark::Totals;
+pub use state::{discard, mark_resuming, wipe, withdraw, State};
+pub use stream::{StreamSource, StreamTarget};
+pub use target::{Source, Target};
+pub use writer::{worst_case, OnProgress, Options, Progress, Summary, Writer};
+
+/// Bytes in a page.
+pub const PAGE: usize = layout::BLOCK;

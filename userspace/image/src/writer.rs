@@ -1,0 +1,281 @@
+//! Writing an image: what is old made invalid first, the commit record last.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use zerocopy::IntoBytes;
+
+use crate::bounds::Bounds;
+use crate::buffer::Aligned;
+use crate::chunk::{tag, Packer};
+use crate::error::Error;
+use crate::guard::{self, Guard};
+use crate::header::Header;
+use crate::layout::{
+    ChunkHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET, CHUNK_ALIGN, GUARDS_OFFSET, HEADER_OFFSET,
+    MAX_RUNS, STATE_COMMITTED, STATE_END, STATE_OFFSET, STATE_STREAM, STATE_WRITING,
+};
+use crate::mark::{digest, now, open, sealed, Totals};
+use crate::output::Output;
+use crate::state::block;
+use crate::target::Target;
+
+/// How far a save or a restore is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Pages dealt with.
+    pub pages: u64,
+    /// Pages in all.
+    pub pages_total: u64,
+    /// Bytes of the pages with contents.
+    pub memory_bytes: u64,
+    /// Bytes of the image.
+    pub image_bytes: u64,
+}
+
+/// Called after each chunk; `Break` stops.
+pub type OnProgress<'a> = Box<dyn FnMut(&Progress) -> ControlFlow<()> + 'a>;
+
+/// How to write.
+pub struct Options<'a> {
+    /// Bytes a write; rounded up to whole blocks, at most 16 MiB.
+    pub buffer: usize,
+    /// Begin although the worst case does not fit: compression may help, or fail in the middle.
+    pub optimistic: bool,
+    /// See [`OnProgress`].
+    pub on_progress: Option<OnProgress<'a>>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            buffer: 1 << 20,
+            optimistic: false,
+            on_progress: None,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// The sums.
+    pub totals: Totals,
+    /// The image's identity and hashes: what [`discard`](crate::discard) takes.
+    pub seal: Seal,
+}
+
+/// Bytes that an image of so many pages takes at most, however they are spread and whatever they
+/// hold; a multiple of 4096.
+pub fn worst_case(pages: u64, chunk_pages: u32) -> u64 {
+    // A page is at worst a run of its own and not compressible; a chunk is full after as many
+    // pages as it holds or as many runs.
+    let in_a_chunk = u64::from(chunk_pages.max(1)).min(MAX_RUNS as u64);
+    let chunk = (size_of::<ChunkHead>() + CHUNK_ALIGN) as u64;
+    let chunks = pages.div_ceil(in_a_chunk).saturating_mul(chunk);
+    let page = (BLOCK + size_of::<Run>()) as u64;
+    let body = pages.saturating_mul(page).saturating_add(chunks);
+    let blocks = (body / BLOCK as u64).saturating_add(1);
+    // Before it the head, behind it the end mark.
+    let around = CHUNKS_OFFSET + BLOCK as u64;
+    blocks.saturating_mul(BLOCK as u64).saturating_add(around)
+}
+
+/// An image being written. Dropped before [`finish`](Self::finish), it leaves none.
+pub struct Writer<'a, T: Target> {
+    out: Output<T>,
+    packer: Packer,
+    bounds: Bounds,
+    pages: u64,
+    given: u64,
+    next: u64,
+    seal: Seal,
+    on_progress: Option<OnProgress<'a>>,
+}
+
+impl<'a, T: Target> Writer<'a, T> {
+    /// Checks that there is room, makes an older image invalid for good, writes everything that
+    /// comes before the chunks.
+    pub fn begin(
+        target: T,
+        header: &Header,
+        guards: &[Guard],
+        options: Options<'a>,
+    ) -> Result<Self, Error> {
+        let bounds = header.check().map_err(Error::Invalid)?;
+        let guards = guard::encode(guards)?;
+        let encoded = header.encode();
+        let mut seal = Totals::default().seal();
+        seal.uuid = header.uuid;
+        seal.header_digest = digest(encoded.as_bytes());
+        seal.guards_digest = digest(guards.bytes());
+        let packer = Packer::new(tag(&seal.header_digest), header.codec, header.chunk_pages)?;
+
+        let mut out = Output::new(target, options.buffer)?;
+        let least = if options.optimistic { 0 } else { header.pages };
+        let need = worst_case(least, header.chunk_pages);
+        let size = out.size();
+        if let Some(have) = size.filter(|have| *have < need) {
+            return Err(Error::NoRoom { need, have });
+        }
+        let state = if size.is_some() {
+            STATE_WRITING
+        } else {
+            STATE_STREAM
+        };
+        let first = block(&unfinished(state, &seal))?;
+        out.push(first.bytes())?;
+        if size.is_some() {
+            // Nothing else may reach the disk before this has: an older image that was used must
+            // not come back because its marks went first.
+            out.write_out()?;
+            out.flush("making the older image invalid")?;
+        }
+        while out.position() < HEADER_OFFSET {
+            out.push(&[0; BLOCK])?;
+        }
+        out.push(encoded.as_bytes())?;
+        out.push(guards.bytes())?;
+        // So that `set_guards` comes after it.
+        out.write_out()?;
+        Ok(Self {
+            out,
+            packer,
+            bounds,
+            pages: header.pages,
+            given: 0,
+            next: 0,
+            seal,
+            on_progress: options.on_progress,
+        })
+    }
+
+    /// Takes whole pages from number `pfn` on. Numbers ascend from call to call.
+    pub fn write(&mut self, pfn: u64, bytes: &[u8]) -> Result<(), Error> {
+        let (pages, rest) = bytes.as_chunks::<BLOCK>();
+        if !rest.is_empty() {
+            return Err(Error::Invalid(
+                "a piece of memory is not made of whole pages",
+            ));
+        }
+        if pfn < self.next || !self.bounds.has(pfn, pages.len() as u64) {
+            return Err(Error::BadPage { pfn });
+        }
+        let (given, expected) = (self.given + pages.len() as u64, self.pages);
+        if given > expected {
+            return Err(Error::PageCount { given, expected });
+        }
+        for (page, pfn) in pages.iter().zip(pfn..) {
+            self.given += 1;
+            if self.packer.page(pfn, page, &mut self.out)? {
+                self.report()?;
+            }
+        }
+        self.next = pfn + pages.len() as u64;
+        Ok(())
+    }
+
+    /// [`write`](Self::write) for each.
+    pub fn add_pages<'p>(
+        &mut self,
+        pages: impl IntoIterator<Item = (u64, &'p [u8])>,
+    ) -> Result<(), Error> {
+        pages
+            .into_iter()
+            .try_for_each(|(pfn, p)| self.write(pfn, p))
+    }
+
+    /// Replaces the guards by newer ones, as late as possible. Not in a stream.
+    pub fn set_guards(&mut self, guards: &[Guard]) -> Result<(), Error> {
+        if self.out.size().is_none() {
+            return Err(Error::Stream);
+        }
+        let guards = guard::encode(guards)?;
+        self.out
+            .write_at(GUARDS_OFFSET, guards.bytes(), "writing the guards")?;
+        self.seal.guards_digest = digest(guards.bytes());
+        Ok(())
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            pages: self.given,
+            pages_total: self.pages,
+            memory_bytes: self.packer.totals.data_pages * BLOCK as u64,
+            image_bytes: self.out.position(),
+        }
+    }
+
+    fn report(&mut self) -> Result<(), Error> {
+        let progress = self.progress();
+        match self.on_progress.as_mut().map(|f| f(&progress)) {
+            Some(ControlFlow::Break(())) => Err(Error::Stopped),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the rest, the end mark, and after a flush the commit record. When this fails there
+    /// is no image, unless it says [`Error::CommitUnknown`].
+    pub fn finish(mut self) -> Result<Summary, Error> {
+        let (given, expected) = (self.given, self.pages);
+        if given != expected {
+            return Err(Error::PageCount { given, expected });
+        }
+        self.packer.write(&mut self.out)?;
+        self.report()?;
+        self.out.pad(BLOCK)?;
+        let totals = Totals {
+            image_bytes: self.out.position() + BLOCK as u64,
+            ..self.packer.totals
+        };
+        self.seal = Seal {
+            uuid: self.seal.uuid,
+            header_digest: self.seal.header_digest,
+            guards_digest: self.seal.guards_digest,
+            chunks_digest: self.packer.digest(),
+            ..totals.seal()
+        };
+        let end = block(&sealed(STATE_END, now(), &self.seal))?;
+        self.out.push(end.bytes())?;
+        self.out.write_out()?;
+        self.out.flush("flushing the image")?;
+        if self.out.size().is_some() {
+            self.commit()?;
+        }
+        let seal = self.seal;
+        Ok(Summary { totals, seal })
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let commit = block(&sealed(STATE_COMMITTED, now(), &self.seal))?;
+        let revoke = block(&unfinished(STATE_WRITING, &self.seal))?;
+        let Err(error) = self.state(&commit) else {
+            return Ok(());
+        };
+        // It may be on the disk all the same, and the machine is about to go on.
+        match (self.state(&revoke), error) {
+            (Err(_), Error::Io { source, .. }) => Err(Error::CommitUnknown { source }),
+            (Err(_), _) => Err(Error::CommitUnknown {
+                source: io::Error::other("out of room"),
+            }),
+            (Ok(()), error) => Err(error),
+        }
+    }
+
+    fn state(&mut self, block: &Aligned) -> Result<(), Error> {
+        let what = "writing the commit record";
+        self.out.write_at(STATE_OFFSET, block.bytes(), what)?;
+        self.out.flush(what)
+    }
+}
+
+/// A mark of what has only a header so far.
+fn unfinished(state: u32, seal: &Seal) -> Mark {
+    let known = Seal {
+        uuid: seal.uuid,
+        header_digest: seal.header_digest,
+        ..Totals::default().seal()
+    };
+    open(state, now(), &known)
+}
