@@ -16,7 +16,7 @@ pub(crate) struct Gate {
     control: Page,
     tables: IdentityTables,
     bus_masters: Page,
-    platform: Platform,
+    platform: KBox<Platform>,
     entry: u32,
 }
 
@@ -44,7 +44,7 @@ impl Gate {
             control,
             tables,
             bus_masters,
-            platform: Platform::find()?,
+            platform: KBox::new(Platform::find()?, GFP_KERNEL)?,
             entry,
         };
         gate.survey()?;
@@ -90,9 +90,9 @@ impl Gate {
         };
     }
 
-    /// Interrupt controllers and timers.
-    pub(crate) fn platform(&mut self) -> &mut Platform {
-        &mut self.platform
+    /// Interrupt controllers and timers, which lie in an allocation of their own.
+    pub(crate) fn platform(&mut self) -> *mut Platform {
+        &raw mut *self.platform
     }
 
     /// Brings up to date what may change between two jumps: the kernel's page tables grow.

@@ -95,11 +95,21 @@ pub(crate) fn check(block: &Handoff) -> core::result::Result<(), &'static str> {
     if block.ram_count as usize > HANDOFF_RANGES {
         return Err("it counts more RAM ranges than it has room for");
     }
-    if block.ram[..block.ram_count as usize]
+    let addresses = [
+        block.window_end,
+        block.jump_back_entry,
+        block.list,
+        block.page_map,
+        block.peer_map,
+    ];
+    if addresses.iter().any(|&address| address >= 1 << 32) {
+        return Err("it points beyond 4 GiB");
+    }
+    if [block.jump_back_entry, block.list]
         .iter()
-        .any(|r| r.end > 1 << 32)
+        .any(|&address| address < block.window_end)
     {
-        return Err("that kernel has RAM beyond 4 GiB, which this one cannot reach");
+        return Err("it points into the window");
     }
     Ok(())
 }

@@ -58,18 +58,29 @@ fn descend<S: Side>(side: &mut S, trail: &Trail<'_>) -> Result {
     let _tasks = Tasks::freeze(trail)?;
     let _threads = KernelThreads::freeze(trail)?;
     let _consoles = Consoles::suspend(trail)?;
+    // Without the freezer tasks still hand requests to a frozen disk's queue, and a CPU is not let
+    // go before its requests are done (blk_mq_hctx_notify_offline): the CPUs must be first then.
+    let _cpus_early = if trail.freezer {
+        None
+    } else {
+        Some(Cpus::stop(trail)?)
+    };
     let _devices = Devices::freeze(trail)?;
     let _late = DevicesLate::freeze(trail)?;
-    let _cpus = Cpus::stop(trail)?;
+    let _cpus = if trail.freezer {
+        Some(Cpus::stop(trail)?)
+    } else {
+        None
+    };
     let _interrupts = Interrupts::off(trail)?;
     let _syscore = Syscore::suspend(trail)?;
     trail.take(Rung::PageMap, || {
         side.map_pages();
         Ok(())
     })?;
-    let platform: *mut _ = side.gate().platform();
-    // SAFETY: the gate outlives this function, and between here and the guard's drop nobody
-    // asks it for the platform.
+    let platform = side.gate().platform();
+    // SAFETY: the gate outlives this function and does not touch the platform by itself, whose
+    // allocation is its own: uses of the gate below do not reach it.
     let _platform = unsafe { PlatformQuiet::take(trail, platform)? };
     trail.take(Rung::Processor, || Ok(()))?;
 

@@ -20,6 +20,7 @@ mod load;
 mod old;
 mod oneway;
 mod pages;
+mod panic;
 mod peer;
 mod rungs;
 mod session;

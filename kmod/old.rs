@@ -14,9 +14,16 @@ use kernel::prelude::*;
 /// Frames mapped at a time when old memory is read.
 const CHUNK: u32 = 16;
 
+/// A window frame that was free over there, and not backed up.
+const FREE: u32 = 0;
+/// A window frame that is no RAM over there.
+const HOLE: u32 = u32::MAX;
+/// Frames below 4 GiB.
+const FRAMES_IN_REACH: usize = 1 << 20;
+
 /// Where the pages are, as of the last entry.
 struct Old {
-    /// Of each window frame, the frame that has its contents; 0 if it was not backed up.
+    /// Of each window frame, the frame that has its contents, or [`FREE`] or [`HOLE`].
     shadow: KVVec<u32>,
     ram: [Range; HANDOFF_RANGES],
     ram_count: usize,
@@ -48,7 +55,7 @@ pub(crate) fn take(block: &Handoff) -> Result {
     let mut shadow = KVVec::new();
     shadow.resize(
         (block.window_end / PAGE_SIZE as u64) as usize,
-        0,
+        HOLE,
         GFP_KERNEL,
     )?;
     let mut at = block.list as u32;
@@ -65,9 +72,12 @@ pub(crate) fn take(block: &Handoff) -> Result {
             // SAFETY: integers only.
             let [window, backing] = unsafe { page.read::<[u32; 2]>(offset) };
             let slot = shadow.get_mut(window as usize / PAGE_SIZE).ok_or(EINVAL)?;
-            if window & ENTRY_OURS != 0 {
-                *slot = backing / PAGE_SIZE as u32;
-            }
+            let ours = window & ENTRY_OURS != 0;
+            *slot = if ours {
+                backing / PAGE_SIZE as u32
+            } else {
+                FREE
+            };
         }
         at = next;
     }
@@ -115,11 +125,14 @@ impl Old {
     /// See the function of that name.
     fn frame(&self, frame: usize) -> Result<u32> {
         if let Some(&backing) = self.shadow.get(frame) {
-            return Ok(if backing == 0 {
-                self.zero.frame()
-            } else {
-                backing
-            });
+            return match backing {
+                HOLE => Err(ENXIO),
+                FREE => Ok(self.zero.frame()),
+                backing => Ok(backing),
+            };
+        }
+        if frame >= FRAMES_IN_REACH {
+            return Err(ENXIO);
         }
         let address = frame as u64 * PAGE_SIZE as u64;
         let ram = &self.ram[..self.ram_count];
@@ -157,7 +170,6 @@ pub(crate) fn read(
         let wanted = (length - done + offset)
             .div_ceil(PAGE_SIZE)
             .min(CHUNK as usize) as u32;
-        // Contiguous over here too; the page of zeros comes alone.
         let run = (1..wanted)
             .find(|&i| frame(first + i as usize).ok() != Some(backing + i))
             .unwrap_or(wanted);
@@ -179,16 +191,6 @@ fn copy_run(
     count: usize,
     sink: &mut impl FnMut(&[u8]) -> usize,
 ) -> Result<usize> {
-    // The page of zeros is this kernel's own RAM, which memremap refuses to map. The lock is let
-    // go before `sink`, which may fault on a mapping of old memory and take it.
-    let is_zero = OLD
-        .lock()
-        .as_ref()
-        .is_some_and(|old| backing == old.zero.frame());
-    if is_zero {
-        const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
-        return Ok(sink(&ZEROS[..count.min(PAGE_SIZE)]));
-    }
     let memory = OldMemory::map(backing * PAGE_SIZE as u32, run as usize * PAGE_SIZE)?;
     Ok(sink(&memory.bytes()[offset..offset + count]))
 }

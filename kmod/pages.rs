@@ -147,9 +147,12 @@ impl<'a> PageSource<'a> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`; `EINTR` if a signal came: a wide window is many pages.
     pub(crate) fn page(&mut self) -> Result<Page> {
         loop {
+            if kernel::current!().signal_pending() {
+                return Err(EINTR);
+            }
             let page = Page::new()?;
             if !self.forbidden.forbids(page.frame()) {
                 return Ok(page);

@@ -2,16 +2,16 @@
 
 //! The peer's side: this kernel was entered by a jump, and can go back.
 
-use crate::abi::{self, Handoff, Mailbox, STATUS_PANIC};
+use crate::abi::{self, Handoff, Mailbox};
 use crate::gate::Gate;
 use crate::handoff;
 use crate::jump::Side;
 use crate::old;
 use crate::pages::{Nowhere, Page, PageSource, PAGE_SIZE};
+use crate::panic::{self, PanicExit};
 use crate::sys::memory::{self, FreeFill};
 use crate::sys::OldMemory;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::prelude::*;
 
 /// What a peer needs to go back.
@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     block_phys: u32,
     /// Which frames of the window were in use when this kernel left, a bit each.
     kept: Page,
+    /// How a panic goes back; `None` if panics are to take their usual course.
+    exit: Option<KBox<PanicExit>>,
 }
 
 /// Maps and checks the handoff block at `address`, physical.
@@ -50,12 +52,13 @@ fn block_of(memory: &OldMemory) -> &Handoff {
 }
 
 impl Peer {
-    /// Takes the handoff at `address`, physical, as given on the command line.
+    /// Takes the handoff at `address`, physical, as given on the command line. With `panic_back`
+    /// a panic of this kernel goes back from now on.
     ///
     /// # Errors
     ///
     /// `EINVAL` if there is no good handoff block; `ENOMEM`.
-    pub(crate) fn find(address: u64) -> Result<Self> {
+    pub(crate) fn find(address: u64, panic_back: bool) -> Result<Self> {
         let memory = open_block(address)?;
         let entry = block_of(&memory).jump_back_entry as u32;
         let mut source = PageSource::new(&Nowhere);
@@ -67,6 +70,11 @@ impl Peer {
             window_end: 0,
             block_phys: 0,
             kept: source.page()?,
+            exit: if panic_back {
+                Some(PanicExit::new()?)
+            } else {
+                None
+            },
         };
         peer.adopt(memory, address as u32)?;
         Ok(peer)
@@ -87,6 +95,9 @@ impl Peer {
         };
         self.block = Some(memory);
         self.block_phys = phys;
+        if let Some(exit) = &mut self.exit {
+            exit.arm(self.entry, phys)?;
+        }
         Ok(())
     }
 
@@ -97,7 +108,6 @@ impl Peer {
         self.block = None;
         self.block_phys = 0;
         self.map = None;
-        old::forget();
         if let Err(e) = self.read_slot() {
             pr_warn!("entered without a handoff ({e:?}): old memory is not to be had\n");
         }
@@ -111,6 +121,15 @@ impl Peer {
             return Err(ENOENT);
         }
         self.adopt(open_block(slot.handoff)?, slot.handoff as u32)
+    }
+
+    /// After a way back that failed: old memory, which was forgotten for it, is what it was.
+    pub(crate) fn stayed(&self) {
+        if let Some(memory) = &self.block {
+            if let Err(e) = old::take(block_of(memory)) {
+                pr_warn!("old memory is not to be had any more ({e:?})\n");
+            }
+        }
     }
 
     /// Physical address of the jump-back entry.
@@ -174,7 +193,8 @@ impl Side for Peer {
             }
         }
         if let Some(map) = &mut self.map {
-            map.bytes_mut().copy_from_slice(self.kept.bytes_mut());
+            let length = (frames as usize).div_ceil(8);
+            map.bytes_mut()[..length].copy_from_slice(&self.kept.bytes_mut()[..length]);
             if let Some(mailbox) = self.mailbox() {
                 mailbox.peer_map_valid = 1;
             }
@@ -182,6 +202,8 @@ impl Side for Peer {
     }
 
     fn returned(&mut self) {
+        // It may be another kernel, or another boot of it, that this one was entered from now.
+        panic::disarm();
         let fill = FreeFill::current();
         if fill == FreeFill::None {
             return;
@@ -194,61 +216,4 @@ impl Side for Peer {
             }
         }
     }
-}
-
-/// What a panic needs to go back, ready at any time.
-struct PanicExit {
-    gate: Gate,
-    block: OldMemory,
-}
-
-static PANIC_EXIT: AtomicPtr<PanicExit> = AtomicPtr::new(core::ptr::null_mut());
-
-/// From now on a panic of this kernel goes back to where it was entered from last, with the
-/// message as the reason. `None`, or a peer without a handoff: panics take their usual course.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(crate) fn arm_panic_exit(peer: Option<&Peer>) -> Result {
-    let old = PANIC_EXIT.swap(core::ptr::null_mut(), Ordering::AcqRel);
-    if !old.is_null() {
-        // SAFETY: put there by this function, and nobody else takes it out but a panic, after
-        // which nothing is freed any more.
-        drop(unsafe { KBox::from_raw(old) });
-    }
-    if let Some(peer) = peer.filter(|peer| peer.block_phys != 0) {
-        let mut gate = Gate::new(&mut PageSource::new(&Nowhere))?;
-        gate.control().target = peer.entry;
-        let exit = PanicExit {
-            gate,
-            block: OldMemory::map(peer.block_phys, PAGE_SIZE)?,
-        };
-        PANIC_EXIT.store(
-            KBox::into_raw(KBox::new(exit, GFP_KERNEL)?),
-            Ordering::Release,
-        );
-    }
-    Ok(())
-}
-
-/// Called when this kernel panics, interrupts off, the other CPUs stopped.
-pub(crate) fn panicked(message: &[u8]) {
-    let exit = PANIC_EXIT.swap(core::ptr::null_mut(), Ordering::AcqRel);
-    if exit.is_null() {
-        return;
-    }
-    // SAFETY: put there by `arm_panic_exit`; taken out just now, so nobody else has it.
-    let exit = unsafe { &mut *exit };
-    // SAFETY: the mapping is of a checked block, and a mailbox is integers only.
-    let mailbox: &mut Mailbox = unsafe { exit.block.get_mut(offset_of!(Handoff, mailbox)) };
-    let length = message.len().min(mailbox.reason.len() - 1);
-    mailbox.reason = [0; 128];
-    mailbox.reason[..length].copy_from_slice(&message[..length]);
-    mailbox.status = STATUS_PANIC;
-    mailbox.peer_map_valid = 0;
-    pr_emerg!("going back to the kernel that this one was entered from\n");
-    // SAFETY: interrupts are off; the target is that kernel's jump-back entry, whose stub
-    // silences this kernel's CPUs and bus masters.
-    unsafe { exit.gate.leave_for_good() }
 }

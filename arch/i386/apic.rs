@@ -17,9 +17,13 @@ pub(crate) const ICR_INIT_OTHERS: u32 = 0xc_c500;
 pub(crate) const ICR_DEASSERT: u32 = 0xc_8500;
 
 /// Local APIC registers, offsets in bytes.
+const LAPIC_EOI: usize = 0xb0;
 const LAPIC_SPIV: usize = 0xf0;
+const LAPIC_ISR: usize = 0x100;
 const LAPIC_LVT0: usize = 0x350;
 const LAPIC_LVT1: usize = 0x360;
+/// Words of 32 vectors in the in-service register.
+const VECTOR_WORDS: usize = 8;
 /// Software-enabled, spurious vector 0xff.
 const SPIV_ENABLED: u32 = 0x1ff;
 /// LINT0 delivers what the 8259 sends.
@@ -61,18 +65,20 @@ impl IoApic {
     }
 
     fn new(phys: u32) -> Result<Self> {
-        let mut apic = Self {
+        // The registers are not touched here: select and window are two accesses, which the kernel
+        // makes under a lock that is its own.
+        let mut saved = KVec::new();
+        saved.resize(IOAPIC_PINS, [0; 2], GFP_KERNEL)?;
+        Ok(Self {
             registers: Mmio::map(phys, 0x20)?,
             pins: 0,
-            saved: KVec::new(),
-        };
-        apic.pins = ((apic.read(IOAPIC_VERSION) >> 16) as usize & 0xff) + 1;
-        apic.pins = apic.pins.min(IOAPIC_PINS);
-        apic.saved.resize(apic.pins, [0; 2], GFP_KERNEL)?;
-        Ok(apic)
+            saved,
+        })
     }
 
     fn mask(&mut self) {
+        self.pins = ((self.read(IOAPIC_VERSION) >> 16) as usize & 0xff) + 1;
+        self.pins = self.pins.min(IOAPIC_PINS);
         for pin in 0..self.pins {
             let register = IOAPIC_REDIRECTION + 2 * pin as u32;
             self.saved[pin] = [self.read(register), self.read(register + 1)];
@@ -91,7 +97,7 @@ impl IoApic {
 }
 
 impl Controllers {
-    /// Finds and maps them. What the kernel does not use (`noapic`, `nolapic`) is not in the
+    /// Finds and maps them. An IO-APIC that the kernel does not use (`noapic`) is not in the
     /// resource tree and stays as firmware left it.
     pub(crate) fn find() -> Result<Self> {
         let local = match cpu::local_apic()? {
@@ -128,6 +134,15 @@ impl Controllers {
     /// Undoes [`Self::quiet`]. syscore's resume goes over them again.
     pub(crate) fn restore(&self) {
         if let Some(local) = &self.local {
+            // A peer that panicked in an interrupt's handler has not acknowledged it; vectors of
+            // that priority and below would be dead for ever. The IO-APICs, which still have the
+            // peer's vectors, must hear of it.
+            local.write32(LAPIC_SPIV, SPIV_ENABLED);
+            for register in (0..VECTOR_WORDS).map(|word| LAPIC_ISR + 0x10 * word) {
+                for _ in 0..local.read32(register).count_ones() {
+                    local.write32(LAPIC_EOI, 0);
+                }
+            }
             local.write32(LAPIC_LVT1, self.saved[2]);
             local.write32(LAPIC_LVT0, self.saved[1]);
             local.write32(LAPIC_SPIV, self.saved[0]);

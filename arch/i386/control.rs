@@ -14,8 +14,6 @@ pub(crate) const CODE_SIZE: usize = 0x800;
 
 /// What [`ControlPage::features`] may say: what this CPU has, and the kind of the jump.
 pub(crate) mod feature {
-    /// There is a CR4.
-    pub(crate) const CR4: u32 = 1;
     /// There is an EFER (CPUID tells of NX, long mode or SYSCALL).
     pub(crate) const EFER: u32 = 2;
     /// IA32_MISC_ENABLE could be read without a fault.

@@ -30,6 +30,7 @@ const CPUID_EFER: u32 = (1 << 11) | (1 << 20) | (1 << 29);
 /// IA32_APIC_BASE: globally enabled, and in x2APIC mode.
 const APIC_BASE_ENABLED: u32 = 1 << 11;
 const APIC_BASE_X2APIC: u32 = 1 << 10;
+const APIC_BASE_BOOT_CPU: u32 = 1 << 8;
 
 /// CPUID leaf `leaf`: EAX, EBX, ECX, EDX. Every CPU that Rust code runs on has CPUID.
 fn cpuid(leaf: u32) -> [u32; 4] {
@@ -40,7 +41,7 @@ fn cpuid(leaf: u32) -> [u32; 4] {
 /// Bits of [`feature`] for this CPU. An MSR counts as present if reading it does not fault.
 pub(crate) fn features() -> u32 {
     let extended = cpuid(0x8000_0000)[0];
-    let mut bits = feature::CR4;
+    let mut bits = 0;
     if extended >= 0x8000_0001
         && extended <= 0x8000_ffff
         && cpuid(0x8000_0001)[3] & CPUID_EFER != 0
@@ -72,6 +73,13 @@ pub(crate) fn local_apic() -> Result<Option<u32>> {
         Some([low, _]) => Ok(Some(low & 0xffff_f000)),
         None => Ok(None),
     }
+}
+
+/// Whether this is the CPU that firmware started. INIT sends it to firmware, where the others wait
+/// for SIPI.
+pub(crate) fn is_boot_cpu() -> bool {
+    cpuid(1)[3] & CPUID_APIC == 0
+        || sys::read_msr(MSR_APIC_BASE).is_none_or(|[low, _]| low & APIC_BASE_BOOT_CPU != 0)
 }
 
 /// The time-stamp counter, ticks.

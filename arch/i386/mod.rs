@@ -10,7 +10,7 @@ mod paging;
 pub(crate) mod stub;
 
 pub(crate) use control::{feature, ControlPage};
-pub(crate) use cpu::{fingerprint, local_apic, timestamp};
+pub(crate) use cpu::{fingerprint, is_boot_cpu, local_apic, timestamp};
 pub(crate) use paging::IdentityTables;
 
 use crate::sys;

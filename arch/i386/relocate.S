@@ -15,7 +15,7 @@
 # module's text, is in resume.S. The three are assembled as one.
 #
 # What can go wrong. From phase 2 on an exception has no handler and resets the machine; so
-# whatever may be absent on some CPU (MSRs, CR4) is asked for before and told by {FEATURES}. An
+# whatever may be absent on some CPU (MSRs) is asked for before and told by {FEATURES}. An
 # NMI is answered by a lone iret.
 
 	.text
@@ -48,11 +48,8 @@ kjump_stub_enter:
 	movl	%eax, {CR0}(%ebp)
 	movl	%cr3, %eax
 	movl	%eax, {CR3}(%ebp)
-	testl	${HAS_CR4}, {FEATURES}(%ebp)
-	jz	1f
 	movl	%cr4, %eax
 	movl	%eax, {CR4}(%ebp)
-1:
 	testl	${HAS_EFER}, {FEATURES}(%ebp)
 	jz	1f
 	movl	${MSR_EFER}, %ecx
@@ -116,13 +113,13 @@ kjump_stub_start:
 	jmp	1f
 1:	xorl	%eax, %eax
 	movl	%eax, %cr3
-	testl	${HAS_CR4}, {FEATURES}(%ebp)
-	jz	1f
 	movl	%eax, %cr4
-1:
+
 	# Phase 4: an offline CPU still sits in a hlt loop in our text; an SMI or NMI would have it
-	# go on there. INIT takes it out of that text before the text is exchanged.
+	# go on there. INIT takes it out of that text before the text is exchanged. And a device
+	# whose driver left it bus mastering when it froze must not do so in the peer's memory.
 	call	kjump_stub_silence_cpus
+	call	kjump_stub_silence_devices
 
 	# Phase 5: our window out, the peer's in.
 	call	kjump_stub_exchange_out
@@ -155,11 +152,8 @@ kjump_stub_patch:
 	leal	{STACK_TOP}(%ebp), %esp
 	call	kjump_stub_flat
 	movl	%edi, {PEER_ENTRY}(%ebp)
-	testl	${HAS_CR4}, {FEATURES}(%ebp)
-	jz	1f
 	xorl	%eax, %eax
 	movl	%eax, %cr4
-1:
 	# The peer may have switched the local APIC off or moved it; INIT needs it.
 	testl	${HAS_APIC_BASE}, {FEATURES}(%ebp)
 	jz	1f
@@ -191,11 +185,8 @@ kjump_stub_quiet:
 	movl	{EFER}+4(%ebp), %edx
 	wrmsr
 1:
-	testl	${HAS_CR4}, {FEATURES}(%ebp)
-	jz	1f
 	movl	{CR4}(%ebp), %eax
 	movl	%eax, %cr4
-1:
 	movl	{TABLES}(%ebp), %eax
 	movl	%eax, %cr3
 	movl	{CR0}(%ebp), %eax
@@ -238,7 +229,7 @@ kjump_stub_silence_cpus:
 	decl	%ecx
 	jnz	1b
 2:	movl	${ICR_DEASSERT}, 0x300(%edx)
-	movl	$1000, %ecx		# about 1 ms of port writes for the others to get there
+	movl	$4000, %ecx		# about 4 ms of port writes for the others to get there
 1:	outb	%al, $0x80
 	decl	%ecx
 	jnz	1b

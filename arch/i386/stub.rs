@@ -59,7 +59,6 @@ core::arch::global_asm!(
     STACK_TOP = const offset::STACK_TOP,
     SEL_FLAT_CODE = const SELECTOR_CODE,
     SEL_FLAT_DATA = const SELECTOR_DATA,
-    HAS_CR4 = const feature::CR4,
     HAS_EFER = const feature::EFER,
     HAS_MISC_ENABLE = const feature::MISC_ENABLE,
     HAS_APIC_BASE = const feature::APIC_BASE,

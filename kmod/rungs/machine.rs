@@ -26,6 +26,9 @@ impl<'t> Devices<'t> {
 impl Drop for Devices<'_> {
     fn drop(&mut self) {
         pm::devices_resume(self.trail.peer_ran());
+        if self.trail.peer_ran() {
+            pm::acpi_wake();
+        }
         self.trail.undone(Rung::Devices);
     }
 }
@@ -90,7 +93,7 @@ impl<'t> Cpus<'t> {
     }
 
     fn remove(&mut self) -> Result {
-        while let Some(cpu) = pm::next_secondary_cpu(0) {
+        while let Some(cpu) = pm::next_secondary_cpu() {
             if self.count == CPUS {
                 return Err(E2BIG);
             }
@@ -132,6 +135,11 @@ impl<'t> Interrupts<'t> {
     pub(crate) fn off(trail: &'t Trail<'t>) -> Result<Self> {
         trail.take(Rung::Interrupts, || {
             pm::irq_disable();
+            // Without notifiers nobody keeps a task that still runs from bringing a CPU back.
+            if pm::online_cpus() != 1 {
+                pm::irq_enable();
+                return Err(EBUSY);
+            }
             Ok(())
         })?;
         Ok(Self { trail })

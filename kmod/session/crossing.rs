@@ -5,7 +5,7 @@
 use super::{lockdown, Opener, State, SESSION, SYMBOLS, TESTING};
 use crate::abi::{self, STATUS_NONE};
 use crate::jump;
-use crate::peer;
+use crate::old;
 use crate::rungs::Options;
 use kernel::prelude::*;
 
@@ -85,6 +85,7 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     session.state = if again {
         State::Returned(load)
     } else {
+        session.owner = None;
         State::Empty
     };
     Ok(())
@@ -117,20 +118,18 @@ pub(crate) fn back(request: &mut abi::Back) -> Result {
         session.state = State::Peer(peer);
         return Err(ENOLINK);
     }
-    let panic_back = session.panic_back;
     drop(session);
 
     peer.answer(request.status);
+    // What is mapped of old memory must not be read any more once another entry has come.
+    old::forget();
     let (record, result) = jump::jump(&mut *peer, symbols, options);
     request.failed_rung = record.failed_rung;
     if result.is_ok() {
         peer.entered();
         request.command = peer.command();
-        if panic_back {
-            if let Err(e) = peer::arm_panic_exit(Some(&peer)) {
-                pr_warn!("a panic will not go back ({e:?})\n");
-            }
-        }
+    } else {
+        peer.stayed();
     }
 
     let mut session = SESSION.lock();

@@ -13,7 +13,7 @@ pub(crate) use crossing::{back, jump};
 
 use crate::abi;
 use crate::load::{Load, Preparation};
-use crate::peer::{self, Peer};
+use crate::peer::Peer;
 use crate::sys::{self, symbols::Symbols};
 use kernel::prelude::*;
 use kernel::sync::SetOnce;
@@ -37,7 +37,6 @@ pub(crate) struct Session {
     owner: Option<Opener>,
     keep: bool,
     last: abi::Status,
-    panic_back: bool,
 }
 
 kernel::sync::global_lock! {
@@ -48,7 +47,6 @@ kernel::sync::global_lock! {
         keep: false,
         // SAFETY: integers only.
         last: unsafe { core::mem::zeroed() },
-        panic_back: false,
     };
 }
 
@@ -60,7 +58,6 @@ pub(crate) struct Guard(());
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let _ = peer::arm_panic_exit(None);
         let mut session = SESSION.lock();
         session.state = State::Empty;
         session.owner = None;
@@ -85,13 +82,9 @@ pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Resu
     SYMBOLS.populate(Symbols::resolve());
     TESTING.populate(testing);
     if handoff != 0 {
-        let peer = KBox::new(Peer::find(handoff)?, GFP_KERNEL)?;
-        if panic_back {
-            peer::arm_panic_exit(Some(&peer))?;
-        }
+        let peer = KBox::new(Peer::find(handoff, panic_back)?, GFP_KERNEL)?;
         let mut session = SESSION.lock();
         session.state = State::Peer(peer);
-        session.panic_back = panic_back;
     }
     Ok(guard)
 }
@@ -202,7 +195,9 @@ pub(crate) fn commit(opener: Opener, commit: &abi::Commit) -> Result {
         _ => return Err(ENODATA),
     }
     if let State::Preparing(preparation) = core::mem::replace(&mut session.state, State::Empty) {
+        session.owner = None;
         let load = KBox::new(preparation.commit(commit)?, GFP_KERNEL)?;
+        session.owner = Some(opener);
         session.state = State::Loaded(load);
         session.keep = commit.flags & abi::COMMIT_KEEP != 0;
         session.last = abi::Status::default();

@@ -53,7 +53,8 @@ u32 kjh_page_offset(void)
 /* One past the last byte of the direct map, physical. */
 u32 kjh_low_memory_end(void)
 {
-	return __pa(high_memory);
+	/* Its last byte is mapped, the one behind it is not: DEBUG_VIRTUAL minds. */
+	return __pa(high_memory - 1) + 1;
 }
 
 bool kjh_pfn_is_ram(u32 pfn)
@@ -69,24 +70,34 @@ bool kjh_pfn_is_free(u32 pfn)
 	return page && is_free_buddy_page(page);
 }
 
+struct ram_ranges {
+	u32 *pairs;
+	u32 room;
+	u32 count;
+};
+
+static int add_ram_range(struct resource *res, void *data)
+{
+	struct ram_ranges *ranges = data;
+
+	if (PFN_UP(res->start) >= PFN_DOWN(res->end + 1))
+		return 0;
+	if (ranges->count < ranges->room) {
+		ranges->pairs[2 * ranges->count] = PFN_UP(res->start);
+		ranges->pairs[2 * ranges->count + 1] = PFN_DOWN(res->end + 1);
+	}
+	ranges->count++;
+	return 0;
+}
+
 /* Pairs of first and one-past-last page frame of the kernel's RAM, ascending. */
 u32 kjh_ram_ranges(u32 *pairs, u32 room)
 {
-	struct resource *res;
-	u32 n = 0;
+	struct ram_ranges ranges = { .pairs = pairs, .room = room };
 
-	for (res = iomem_resource.child; res; res = res->sibling) {
-		if ((res->flags & IORESOURCE_SYSTEM_RAM) != IORESOURCE_SYSTEM_RAM)
-			continue;
-		if (PFN_UP(res->start) >= PFN_DOWN(res->end + 1))
-			continue;
-		if (n < room) {
-			pairs[2 * n] = PFN_UP(res->start);
-			pairs[2 * n + 1] = PFN_DOWN(res->end + 1);
-		}
-		n++;
-	}
-	return n;
+	walk_iomem_res_desc(IORES_DESC_NONE, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY, 0, -1,
+			    &ranges, add_ram_range);
+	return ranges.count;
 }
 
 bool kjh_free_pages_unmapped(void)
@@ -112,6 +123,10 @@ void kjh_fill_page(u32 pfn, u32 how)
 
 /* ---- devices' registers, other kernels' memory ---- */
 
+/*
+ * By name, which the kernel's own walks do not offer. No lock: what is looked for (IO-APICs, HPET)
+ * is entered at boot and stays.
+ */
 static struct resource *find_resource(struct resource *res, const char *prefix, u32 *index)
 {
 	for (; res; res = res->sibling) {
@@ -227,10 +242,11 @@ void kjh_irq_enable(void)
 	local_irq_enable();
 }
 
-/* The next online CPU after @cpu that is not the first one, or -1. */
-int kjh_next_secondary_cpu(int cpu)
+/* An online CPU that is not the first one, or -1. */
+int kjh_next_secondary_cpu(void)
 {
-	cpu = cpumask_next(max(cpu, 0), cpu_online_mask);
+	int cpu = cpumask_next(0, cpu_online_mask);
+
 	return cpu < nr_cpu_ids ? cpu : -1;
 }
 
@@ -258,12 +274,25 @@ int kjh_add_cpu(u32 cpu)
 #endif
 }
 
-/* A peer with ACPI takes the fixed events and GPEs for itself. */
+/*
+ * A peer with ACPI takes the fixed events and GPEs for itself. What hibernation does when its image
+ * is back (acpi_hibernation_leave() and _finish() in drivers/acpi/sleep.c) gives them back to us.
+ */
 void kjh_acpi_reenable(void)
 {
 #ifdef CONFIG_ACPI
+	if (acpi_disabled)
+		return;
+	acpi_enable();
+	acpi_leave_sleep_state_prep(ACPI_STATE_S4);
+#endif
+}
+
+void kjh_acpi_wake(void)
+{
+#ifdef CONFIG_ACPI
 	if (!acpi_disabled)
-		acpi_enable();
+		acpi_leave_sleep_state(ACPI_STATE_S4);
 #endif
 }
 

@@ -45,11 +45,12 @@ void kjh_devices_resume(bool peer_ran);
 void kjh_let_printers_finish(void);
 void kjh_irq_disable(void);
 void kjh_irq_enable(void);
-int kjh_next_secondary_cpu(int cpu);
+int kjh_next_secondary_cpu(void);
 u32 kjh_online_cpus(void);
 int kjh_remove_cpu(u32 cpu);
 int kjh_add_cpu(u32 cpu);
 void kjh_acpi_reenable(void);
+void kjh_acpi_wake(void);
 
 /* The rest */
 void *kjh_lookup(const char *name);

@@ -63,7 +63,7 @@ pub(crate) fn bus_masters(out: &mut [u32]) -> usize {
     unsafe { bindings::kjh_bus_masters(out.as_mut_ptr(), out.len() as u32) as usize }
 }
 
-/// Has [`crate::peer::panicked`] called when this kernel panics, as long as it lives.
+/// Has [`crate::panic::panicked`] called when this kernel panics, as long as it lives.
 pub(crate) struct PanicWatch(());
 
 impl PanicWatch {
@@ -115,5 +115,5 @@ extern "C" fn kjump_old_fault(vmf: *mut core::ffi::c_void, pgoff: usize) -> u32 
 extern "C" fn kjump_panicked(message: *const core::ffi::c_char) {
     // SAFETY: panic() passes its formatted, NUL-terminated message.
     let message = unsafe { CStr::from_ptr(message.cast()) };
-    crate::peer::panicked(message.to_bytes());
+    crate::panic::panicked(message.to_bytes());
 }

@@ -58,8 +58,10 @@ plain! {
     syscore_resume = syscore_resume;
     /// FPU, descriptor tables, MTRR, MSRs into the kernel's one saved context.
     save_processor_state = save_processor_state;
-    /// Fixed events and GPEs are ours again.
+    /// ACPI mode is on, as it was.
     acpi_reenable = kjh_acpi_reenable;
+    /// Fixed events and GPEs are ours again.
+    acpi_wake = kjh_acpi_wake;
 }
 
 /// Back from the saved context. Comes first after the stub: inlined, so that nothing that can be
@@ -91,10 +93,10 @@ pub(crate) fn devices_resume(peer_ran: bool) {
     unsafe { bindings::kjh_devices_resume(peer_ran) }
 }
 
-/// The next online CPU after `cpu`, the first one excepted.
-pub(crate) fn next_secondary_cpu(cpu: i32) -> Option<u32> {
+/// An online CPU that is not the first one, if there is one.
+pub(crate) fn next_secondary_cpu() -> Option<u32> {
     // SAFETY: reads the mask of online CPUs.
-    u32::try_from(unsafe { bindings::kjh_next_secondary_cpu(cpu) }).ok()
+    u32::try_from(unsafe { bindings::kjh_next_secondary_cpu() }).ok()
 }
 
 /// Number of CPUs online.
