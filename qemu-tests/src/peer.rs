@@ -4,12 +4,16 @@
 //!
 //! It touches no device but the first serial port, so while it runs the machine is as the
 //! module's way down has left it: what [quiet](crate::tests::quiet) looks at. Entered as the
-//! design says (protected mode, flat segments, paging off, `[esp]` = jump-back entry) it prints a
-//! line, waits for a byte, and calls the jump-back entry, which leaves its own re-entry address
+//! design says (protected mode, flat segments, paging off, `[esp]` = jump-back entry) it sends a
+//! SIPI to all other CPUs, prints a line, waits for a byte, and calls the jump-back entry, which leaves its own re-entry address
 //! at `[esp]` as the protocol wants it. Entered again it starts over.
 
 /// Where it runs, physical.
 const BASE: u32 = 0x0020_0000;
+/// Where the other CPUs start, if they waited for SIPI: a loop, in real mode.
+const LOOP: u32 = 0x8000;
+/// Real-mode code segment of [`LOOP`].
+pub const LOOP_SEGMENT: u32 = LOOP >> 4;
 /// What it prints.
 pub const LINE: &str = "spin: here";
 
@@ -26,6 +30,9 @@ fn code() -> Vec<u8> {
     let mut c: Vec<u8> = Vec::new();
     c.extend([0xfc]); //                          start: cld
     c.extend([0x8b, 0x2c, 0x24]); //                     mov (%esp), %ebp
+    c.extend([0xb8, (LOOP >> 12) as u8, 0x46, 0x0c, 0]); // mov $0xc4608, %eax SIPI, all but self
+    c.extend([0xbf, 0x00, 0x03, 0xe0, 0xfe]); //         mov $0xfee00300, %edi local APIC's ICR
+    c.extend([0x89, 0x07]); //                           mov %eax, (%edi)
     let text_at = c.len() + 1;
     c.extend([0xbe, 0, 0, 0, 0]); //                     mov $text, %esi
     let next = c.len();
@@ -102,11 +109,19 @@ fn elf(segments: &[Segment<'_>]) -> Vec<u8> {
 /// The file.
 pub fn spin() -> Vec<u8> {
     let code = code();
-    elf(&[Segment {
-        address: BASE,
-        memory: code.len() as u32,
-        contents: &code,
-    }])
+    elf(&[
+        Segment {
+            address: BASE,
+            memory: code.len() as u32,
+            contents: &code,
+        },
+        // cli; here: jmp here
+        Segment {
+            address: LOOP,
+            memory: 3,
+            contents: &[0xfa, 0xeb, 0xfe],
+        },
+    ])
 }
 
 /// A peer that comes back at once, each time: `start: mov (%esp), %eax; call *%eax; jmp start`.
@@ -173,7 +188,7 @@ mod tests {
     #[test]
     fn the_text_is_where_the_code_looks() {
         let code = code();
-        let text = u32::from_le_bytes(code[5..9].try_into().unwrap()) - BASE;
+        let text = u32::from_le_bytes(code[17..21].try_into().unwrap()) - BASE;
         assert!(code[text as usize..].starts_with(LINE.as_bytes()));
     }
 }

@@ -127,7 +127,9 @@ impl Workload {
             vm.sh(&format!("kill $(cat /run/{program}.pid)"))?;
         }
         let on_disk = vm.sh("cat /run/writer")?.trim().parse::<u64>()?;
-        vm.sh("umount /mnt && mount -t ext4 /dev/vda /mnt")?;
+        // A writer that dies in the middle of an fsync keeps the filesystem busy for a moment.
+        vm.sh("for i in $(seq 100); do umount /mnt 2>/dev/null && break; sleep 0.1; done")?;
+        vm.sh("mount -t ext4 /dev/vda /mnt")?;
         let found = vm.sh("guest writer-verify /mnt/records")?;
         let records: u64 = found.trim_start_matches("records ").parse()?;
         ensure!(

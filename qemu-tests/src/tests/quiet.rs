@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use object::{Object, ObjectSymbol};
 
 use crate::artifacts::Kernel;
@@ -29,17 +30,27 @@ pub fn run(story: &Story) -> Result<()> {
     // A has gone down, and a peer that touches no device runs: all is as A has left it. Twice,
     // as the second time A goes down with what it has resumed itself.
     kjump::load_spin(&mut vm)?;
+    let quiet = quiet_address(story, &mut vm)?;
     for entry in ["first", "second"] {
         let before = workload.progress(&mut vm)?;
         let mark = vm.console.mark();
         let jump = vm.start_command("kjump jump")?;
         vm.wait_for(mark, peer::LINE, kjump::JUMP)?;
-        vm.qmp.stop()?;
         let when = format!("on the {entry} entry");
+        others_waited_for_sipi(&mut vm, &when)?;
+        vm.qmp.stop()?;
         devices_at_rest(&mut vm, Side::A, &when)?;
-        cpus_at_rest(&mut vm, Side::A, &when)?;
         vm.qmp.cont()?;
+        // Its other CPUs run. A's stub stops them before it exchanges memory.
+        let mut gdb = vm.gdb()?;
+        gdb.break_at(quiet)?;
+        gdb.go()?;
         vm.type_in("x")?;
+        gdb.wait_stop(Duration::from_secs(60))?;
+        stands_at(&mut vm, quiet)?;
+        others_wait_for_sipi(&mut vm, &format!("on the way back from the {entry} entry"))?;
+        gdb.unbreak(quiet)?;
+        gdb.detach()?;
         vm.finish(jump, kjump::JUMP)?.ok()?;
         workload.healthy(&mut vm, before)?;
     }
@@ -59,9 +70,8 @@ pub fn run(story: &Story) -> Result<()> {
 /// A jump whose way back is watched: at the jump-back entry, and before memory is exchanged.
 fn comes_back(story: &Story, vm: &mut Vm, workload: &Workload, peer: Side) -> Result<()> {
     let before = workload.progress(vm)?;
-    let status = kjump::status(vm)?;
-    let entry = kjump::address(&status, "jump_back_entry")?;
-    let quiet = entry + distance(&story.artifacts.module(Kernel::Full))?;
+    let entry = kjump::address(&kjump::status(vm)?, "jump_back_entry")?;
+    let quiet = quiet_address(story, vm)?;
     let mut gdb = vm.gdb()?;
     gdb.break_at(entry)?;
     gdb.break_at(quiet)?;
@@ -78,7 +88,7 @@ fn comes_back(story: &Story, vm: &mut Vm, workload: &Workload, peer: Side) -> Re
     gdb.wait_stop(Duration::from_secs(60))?;
     stands_at(vm, quiet)?;
     devices_at_rest(vm, peer, "before the exchange back")?;
-    cpus_at_rest(vm, Side::A, "before the exchange back")?;
+    cpus_at_rest(vm, peer, "before the exchange back")?;
     let masters = machine::pci(&mut vm.qmp)?
         .into_iter()
         .filter(|f| f.is_bus_master());
@@ -131,8 +141,10 @@ fn devices_at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
     Ok(())
 }
 
-/// The first CPU has paging off, and all others wait for SIPI. A Linux peer of several CPUs may
-/// leave that to the stub that it enters: then they are stopped at least, by its own hotplug.
+/// The first CPU has paging off, and all others have stopped. QEMU 7.2 keeps the INIT that a halted
+/// CPU has been sent until something wakes it, and shows nothing of it: so a peer's own halt counts.
+/// That they do wait for SIPI [`others_waited_for_sipi`] shows, and before the exchange back
+/// [`others_wait_for_sipi`].
 fn cpus_at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
     let cpus = machine::cpus(&mut vm.qmp)?;
     ensure!(cpus.len() > 1, "this needs more than one CPU");
@@ -142,13 +154,40 @@ fn cpus_at_rest(vm: &mut Vm, side: Side, when: &str) -> Result<()> {
         cpus[0]
     );
     for cpu in &cpus[1..] {
-        let fine = cpu.waits_for_sipi() || (side == Side::Full && cpu.halted);
-        ensure!(
-            fine,
-            "{side:?}, {when}: a CPU does not wait for SIPI: {cpu:x?}"
-        );
+        ensure!(cpu.halted, "{side:?}, {when}: a CPU runs: {cpu:x?}");
     }
     Ok(())
+}
+
+/// The other CPUs, to which the spinning peer has sent a SIPI, have started where it says. Only a
+/// CPU that waits for SIPI does so.
+fn others_waited_for_sipi(vm: &mut Vm, when: &str) -> Result<()> {
+    let started = |cpu: &machine::Cpu| cpu.cs == peer::LOOP_SEGMENT && !cpu.halted;
+    others(vm, when, "did not wait for SIPI", started)
+}
+
+/// The other CPUs have heeded INIT.
+fn others_wait_for_sipi(vm: &mut Vm, when: &str) -> Result<()> {
+    others(
+        vm,
+        when,
+        "does not wait for SIPI",
+        machine::Cpu::waits_for_sipi,
+    )
+}
+
+/// All CPUs but the first are as `is` wants them; or come to be in a moment, as an emulated CPU
+/// is a thread, and takes what it is sent when it is scheduled next.
+fn others(vm: &mut Vm, when: &str, what: &str, is: impl Fn(&machine::Cpu) -> bool) -> Result<()> {
+    for _ in 0..50 {
+        let cpus = machine::cpus(&mut vm.qmp)?;
+        ensure!(cpus.len() > 1, "this needs more than one CPU");
+        if cpus[1..].iter().all(&is) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100));
+    }
+    bail!("{when}: a CPU {what}: {:x?}", machine::cpus(&mut vm.qmp)?)
 }
 
 /// The first CPU is about to execute the instruction at `address`.
@@ -160,6 +199,12 @@ fn stands_at(vm: &mut Vm, address: u64) -> Result<()> {
         cpus[0]
     );
     Ok(())
+}
+
+/// Where A's stub has silenced CPUs and devices, and exchanged no page yet; physical.
+fn quiet_address(story: &Story, vm: &mut Vm) -> Result<u64> {
+    let entry = kjump::address(&kjump::status(vm)?, "jump_back_entry")?;
+    Ok(entry + distance(&story.artifacts.module(Kernel::Full))?)
 }
 
 /// Bytes from the jump-back entry to where the stub has silenced CPUs and devices, by the
