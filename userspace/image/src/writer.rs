@@ -237,14 +237,21 @@ impl<'a, T: Target> Writer<'a, T> {
             ..totals.seal()
         };
         let end = block(&sealed(STATE_END, now(), &self.seal))?;
-        self.out.push(end.bytes())?;
-        self.out.write_out()?;
-        self.out.flush("flushing the image")?;
-        if self.out.size().is_some() {
-            self.commit()?;
+        let sent = self.end(&end);
+        match (self.out.size(), sent) {
+            (Some(_), sent) => sent.and_then(|()| self.commit())?,
+            // What went down a stream cannot be taken back.
+            (None, Err(Error::Io { source, .. })) => return Err(Error::CommitUnknown { source }),
+            (None, sent) => sent?,
         }
         let seal = self.seal;
         Ok(Summary { totals, seal })
+    }
+
+    fn end(&mut self, end: &Aligned) -> Result<(), Error> {
+        self.out.push(end.bytes())?;
+        self.out.write_out()?;
+        self.out.flush("flushing the image")
     }
 
     fn commit(&mut self) -> Result<(), Error> {

@@ -98,6 +98,11 @@ pub fn noise(seed: u64) -> Vec<u8> {
     (0..PAGE / 8).flat_map(|_| next()).collect()
 }
 
+/// Thirty pages that do not compress, none beside another.
+pub fn some_memory() -> Memory {
+    (0..30).map(|i| (FIRST + 2 * i, noise(i))).collect()
+}
+
 /// Pages scattered over RAM, and in runs.
 pub fn memory(most: usize) -> impl Strategy<Value = Memory> {
     let place = prop_oneof![0..HALF, 2 * HALF..3 * HALF, 0u64..40];
