@@ -9,7 +9,8 @@ use crate::abi::{ListEntry, ListPage, ENTRY_FIXED, ENTRY_OURS, ENTRY_THEIRS, LIS
 use crate::pages::{Page, PageSource, PAGE_SIZE};
 use kernel::prelude::*;
 
-/// The list and the shadow it points to. Entries ascend by window page.
+/// The list and the shadow it points to. Entries ascend by window page, but for a load that goes
+/// one way, whose entries nobody looks for.
 pub(crate) struct ExchangeList {
     pages: KVVec<Page>,
     shadow: KVVec<Page>,

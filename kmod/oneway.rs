@@ -3,8 +3,8 @@
 //! Loads that go one way: like kexec, segments may go anywhere in RAM, and nothing comes back.
 //!
 //! Contents are staged in pages wherever the allocator gives them. When the load is committed all
-//! destinations are known, and whatever lies on one that is not its own moves elsewhere: the stub
-//! copies page by page and must not overwrite what it has still to read.
+//! destinations are known, and whatever lies on one moves elsewhere: the stub copies page by page
+//! and must not overwrite what it has still to read.
 
 use crate::abi::ENTRY_THEIRS;
 use crate::gate::Gate;

@@ -36,12 +36,16 @@ pub fn run(args: &Load) -> Result<u8> {
     }
     log::info!("command line: {command_line}");
     let initrd = args.initrd.as_deref().map(Initrd::open).transpose()?;
+    let map = match window_end {
+        Some(_) => memmap::read_shared()?,
+        None => memmap::read()?,
+    };
     let plan = with_kernel(&args.kernel, |kernel| {
         plan::plan(Request {
             kernel,
             initrd_size: initrd.as_ref().map_or(0, |i| i.size),
             command_line,
-            map: &memmap::read()?,
+            map: &map,
             window_end,
             own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
         })

@@ -96,6 +96,43 @@ pub fn parse_iomem(text: &str) -> Vec<Entry> {
     map
 }
 
+/// The map for peers: the firmware's RAM as far as this kernel uses it too. What it leaves alone
+/// (`memmap=`, ramoops, trimmed by MTRRs) is not backed up, so it is no peer's either.
+pub fn read_shared() -> Result<Vec<Entry>> {
+    let map = read()?;
+    let iomem = fs::read_to_string("/proc/iomem").unwrap_or_default();
+    let ours: Vec<Entry> = parse_iomem(&iomem);
+    if !ours.iter().any(|e| e.kind == RAM) {
+        return Ok(map);
+    }
+    Ok(intersect(&map, &ours))
+}
+
+/// `map` with its RAM reserved where `ours` has none.
+fn intersect(map: &[Entry], ours: &[Entry]) -> Vec<Entry> {
+    let mut out = Vec::with_capacity(map.len() + ours.len());
+    let mut push = |start, end, kind| {
+        if start < end {
+            out.push(Entry { start, end, kind });
+        }
+    };
+    for e in map {
+        if e.kind != RAM {
+            push(e.start, e.end, e.kind);
+            continue;
+        }
+        let mut at = e.start;
+        for (start, end) in ram(ours) {
+            let (start, end) = (start.clamp(at, e.end), end.clamp(at, e.end));
+            push(at, start, RESERVED);
+            push(start, end, RAM);
+            at = end;
+        }
+        push(at, e.end, RESERVED);
+    }
+    out
+}
+
 /// The RAM of a map.
 pub fn ram(map: &[Entry]) -> impl Iterator<Item = (u64, u64)> + '_ {
     map.iter()
@@ -134,6 +171,26 @@ pub mod tests {
 
     const fn entry(start: u64, end: u64, kind: u32) -> Entry {
         Entry { start, end, kind }
+    }
+
+    #[test]
+    fn a_peer_gets_no_ram_that_this_kernel_leaves_alone() {
+        let map = [
+            entry(0, 0x9000, RAM),
+            entry(0xf000, 0x10000, 3),
+            entry(0x10000, 0x40000, RAM),
+        ];
+        let ours = [entry(0x1000, 0x9000, RAM), entry(0x20000, 0x30000, RAM)];
+        let shared = [
+            entry(0, 0x1000, RESERVED),
+            entry(0x1000, 0x9000, RAM),
+            entry(0xf000, 0x10000, 3),
+            entry(0x10000, 0x20000, RESERVED),
+            entry(0x20000, 0x30000, RAM),
+            entry(0x30000, 0x40000, RESERVED),
+        ];
+        assert_eq!(intersect(&map, &ours), shared);
+        assert_eq!(intersect(&map, &map), map);
     }
 
     /// The map of a QEMU PC with 512 MiB.
