@@ -65,9 +65,13 @@ impl Config {
     /// QEMU's arguments, apart from the connections to it.
     fn arguments(&self) -> Vec<String> {
         let append = format!("console=ttyS0 panic=-1 {}", self.append);
+        // One host thread for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU
+        // trip over text that another one is patching (an int3 oops at plain CPU hotplug).
         let mut arguments: Vec<String> = [
             "-machine",
-            "pc,accel=tcg",
+            "pc",
+            "-accel",
+            "tcg,thread=single",
             "-nodefaults",
             "-display",
             "none",
