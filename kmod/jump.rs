@@ -59,18 +59,20 @@ fn descend<S: Side>(side: &mut S, trail: &Trail<'_>) -> Result {
     let _threads = KernelThreads::freeze(trail)?;
     let _consoles = Consoles::suspend(trail)?;
     // Without the freezer tasks still hand requests to a frozen disk's queue, and a CPU is not let
-    // go before its requests are done (blk_mq_hctx_notify_offline): the CPUs must be first then.
-    let _cpus_early = if trail.freezer {
+    // go before its requests are done (blk_mq_hctx_notify_offline): the CPUs go first then. They
+    // come back first all the same, and the moves see to that: a disk that resumes with a CPU
+    // missing spreads its interrupts another way, and loses some when that CPU goes again.
+    let mut early = if trail.freezer {
         None
     } else {
         Some(Cpus::stop(trail)?)
     };
-    let _devices = Devices::freeze(trail)?;
+    let _devices = Devices::freeze(trail, &mut early)?;
+    let early = early;
     let _late = DevicesLate::freeze(trail)?;
-    let _cpus = if trail.freezer {
-        Some(Cpus::stop(trail)?)
-    } else {
-        None
+    let _cpus = match early {
+        Some(cpus) => cpus,
+        None => Cpus::stop(trail)?,
     };
     let _interrupts = Interrupts::off(trail)?;
     let _syscore = Syscore::suspend(trail)?;

@@ -14,10 +14,12 @@ pub(crate) struct Devices<'t> {
 }
 
 impl<'t> Devices<'t> {
-    pub(crate) fn freeze(trail: &'t Trail<'t>) -> Result<Self> {
+    /// `cpus` has the CPUs if they went first; on failure they are back before the devices.
+    pub(crate) fn freeze(trail: &'t Trail<'t>, cpus: &mut Option<Cpus<'t>>) -> Result<Self> {
         // dpm_suspend_start leaves what it had frozen to dpm_resume_end when it fails.
         trail.take_undone(Rung::Devices, pm::devices_freeze, || {
-            pm::devices_resume(false)
+            drop(cpus.take());
+            pm::devices_resume(false);
         })?;
         Ok(Self { trail })
     }
