@@ -232,13 +232,19 @@ void kjh_let_printers_finish(void)
 	msleep(10);
 }
 
+/*
+ * As hibernation does (create_image() in kernel/power/hibernate.c): in that state syscore callbacks
+ * may call what could sleep at other times, such as ACPI's interrupt router, unwarned.
+ */
 void kjh_irq_disable(void)
 {
 	local_irq_disable();
+	system_state = SYSTEM_SUSPEND;
 }
 
 void kjh_irq_enable(void)
 {
+	system_state = SYSTEM_RUNNING;
 	local_irq_enable();
 }
 
