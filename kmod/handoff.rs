@@ -19,6 +19,8 @@ pub(crate) struct Contents {
     pub(crate) window_end: u32,
     pub(crate) jump_back_entry: u32,
     pub(crate) list: u32,
+    pub(crate) page_map: u32,
+    pub(crate) page_map_frames: u32,
     pub(crate) peer_map: u32,
     pub(crate) peer_map_size: u32,
 }
@@ -51,6 +53,8 @@ pub(crate) fn fill(block: &mut Handoff, contents: &Contents) -> Result {
     block.window_end = contents.window_end.into();
     block.jump_back_entry = contents.jump_back_entry.into();
     block.list = contents.list.into();
+    block.page_map = contents.page_map.into();
+    block.page_map_pages = contents.page_map_frames.into();
     block.peer_map = contents.peer_map.into();
     block.peer_map_size = contents.peer_map_size.into();
     block.mailbox.status = STATUS_NONE;

@@ -19,6 +19,7 @@ mod list;
 mod load;
 mod old;
 mod oneway;
+mod page_map;
 mod pages;
 mod panic;
 mod peer;

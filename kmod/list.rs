@@ -119,6 +119,11 @@ impl ExchangeList {
         &mut self.shadow[index]
     }
 
+    /// Calls `f` with the frame of each shadow page.
+    pub(crate) fn for_each_shadow(&self, f: impl FnMut(u32)) {
+        self.shadow.iter().map(Page::frame).for_each(f);
+    }
+
     /// Asks `ours` for each window frame whether our contents matter, and notes the answer.
     pub(crate) fn mark_ours(&mut self, mut ours: impl FnMut(u32) -> bool) {
         for index in 0..self.len() {

@@ -11,6 +11,7 @@ use crate::handoff;
 use crate::jump::Side;
 use crate::list::ExchangeList;
 use crate::oneway;
+use crate::page_map::{Counts, PageMap};
 use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
 use crate::window;
 use kernel::prelude::*;
@@ -31,6 +32,7 @@ pub(crate) struct WindowLoad {
     gate: Gate,
     list: ExchangeList,
     handoff: Page,
+    page_map: PageMap,
     peer_map: Option<Page>,
     window_end: u32,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Load {
     pub(crate) gate: Gate,
     pub(crate) list: ExchangeList,
     handoff: Option<Page>,
+    page_map: Option<PageMap>,
     peer_map: Option<Page>,
     /// Bytes; 0 if the load goes one way.
     pub(crate) window_end: u32,
@@ -138,6 +141,7 @@ impl Preparation {
                     gate,
                     list,
                     handoff: None,
+                    page_map: None,
                     peer_map: None,
                     window_end: 0,
                     target: entry,
@@ -164,6 +168,7 @@ impl WindowLoad {
         } else {
             None
         };
+        let page_map = PageMap::new(&mut source)?;
         let mut block = source.page()?;
         handoff::fill(
             block.view_mut(),
@@ -171,6 +176,8 @@ impl WindowLoad {
                 window_end,
                 jump_back_entry: gate.entry(),
                 list: list.phys(),
+                page_map: page_map.phys(),
+                page_map_frames: page_map.frames(),
                 peer_map: peer_map.as_ref().map_or(0, Page::phys),
                 peer_map_size: if peer_map.is_some() {
                     bits.div_ceil(8)
@@ -188,6 +195,7 @@ impl WindowLoad {
             gate,
             list,
             handoff: block,
+            page_map,
             peer_map,
             window_end,
         })
@@ -229,6 +237,7 @@ impl WindowLoad {
             gate,
             list,
             handoff,
+            page_map,
             peer_map,
             window_end,
         } = self;
@@ -236,6 +245,7 @@ impl WindowLoad {
             gate,
             list,
             handoff: Some(handoff),
+            page_map: Some(page_map),
             peer_map,
             window_end,
             target: entry,
@@ -255,9 +265,16 @@ impl Load {
         self.handoff.as_ref().map_or(0, Page::phys)
     }
 
+    /// What the page map of the last jump counted.
+    pub(crate) fn counts(&self) -> Option<Counts> {
+        self.page_map.as_ref().map(PageMap::counts)
+    }
+
     /// Pages kept for this load.
     pub(crate) fn kept_pages(&self) -> u32 {
-        let maps = u32::from(self.handoff.is_some()) + u32::from(self.peer_map.is_some());
+        let maps = u32::from(self.handoff.is_some())
+            + u32::from(self.peer_map.is_some())
+            + self.page_map.as_ref().map_or(0, PageMap::pages);
         Gate::PAGES + (self.list.len() + self.list.list_pages()) as u32 + maps
     }
 
@@ -295,6 +312,9 @@ impl Side for Load {
     fn map_pages(&mut self) {
         if !self.is_one_way() {
             window::mark_ours(&mut self.list);
+        }
+        if let Some(map) = &mut self.page_map {
+            map.mark(&self.list);
         }
     }
 

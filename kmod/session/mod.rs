@@ -274,6 +274,11 @@ fn describe(status: &mut abi::Status, load: &Load) {
     status.window_pages = load.list.len() as u32;
     status.shadow_pages = load.list.len() as u32;
     status.kept_pages = load.kept_pages();
+    if let Some(counts) = load.counts() {
+        status.saved_pages = counts.saved;
+        status.free_pages = counts.free;
+        status.unreadable_pages = counts.unreadable;
+    }
     if load.is_one_way() {
         status.flags |= abi::STATUS_FLAG_ONE_WAY;
     } else {

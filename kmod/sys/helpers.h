@@ -19,6 +19,10 @@ u32 kjh_page_offset(void);
 u32 kjh_low_memory_end(void);
 bool kjh_pfn_is_ram(u32 pfn);
 bool kjh_pfn_is_free(u32 pfn);
+u32 kjh_frame_run(u32 pfn, u32 end, u32 *kind);
+#define KJH_FRAME_USED 0
+#define KJH_FRAME_FREE 1
+#define KJH_FRAME_UNREADABLE 2
 u32 kjh_ram_ranges(u32 *pairs, u32 room);
 bool kjh_free_pages_unmapped(void);
 u32 kjh_free_fill(void);

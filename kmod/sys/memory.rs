@@ -57,6 +57,31 @@ pub(crate) fn is_free(pfn: u32) -> bool {
     unsafe { bindings::kjh_pfn_is_free(pfn) }
 }
 
+/// What a frame of RAM is, as far as saving it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// In use.
+    Used,
+    /// Free.
+    Free,
+    /// Offline, a guard page, or poisoned by hardware.
+    Unreadable,
+}
+
+/// Kind and length of the run of frames of one kind that starts at `frame`, up to `end`.
+/// Meaningful while this is the only CPU, interrupts off.
+pub(crate) fn frame_run(frame: u32, end: u32) -> (FrameKind, u32) {
+    let mut kind = 0;
+    // SAFETY: any frames may be asked for; the pointer is valid for a write.
+    let length = unsafe { bindings::kjh_frame_run(frame, end, &mut kind) };
+    let kind = match kind {
+        bindings::KJH_FRAME_FREE => FrameKind::Free,
+        bindings::KJH_FRAME_USED => FrameKind::Used,
+        _ => FrameKind::Unreadable,
+    };
+    (kind, length.max(1))
+}
+
 /// The kernel's RAM as pairs of first and one-past-last page frame, ascending.
 ///
 /// # Errors

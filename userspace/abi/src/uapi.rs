@@ -265,8 +265,12 @@ pub struct Status {
     /// Bytes from the jump-back entry to the instruction before which the other side's CPUs and
     /// bus masters have been silenced and no page has been exchanged: for a debugger.
     pub quiet_offset: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Page frames that the page map of the last jump counts as to be saved.
+    pub saved_pages: u32,
+    /// The same: free.
+    pub free_pages: u32,
+    /// The same: not to be read (offline, guard, poisoned by hardware).
+    pub unreadable_pages: u32,
     /// Time stamps of the last jump in TSC ticks; 0 where a moment was not reached.
     pub stamps: [u64; STAMP_COUNT],
     /// Why the peer came back, if it said so in words; NUL-terminated.
@@ -354,9 +358,10 @@ pub struct Handoff {
     pub jump_back_entry: u64,
     /// Physical address of the first [`ListPage`] of the exchange list.
     pub list: u64,
-    /// Physical address of the page map, 0 if there is none.
+    /// Physical address of the page map's index page, 0 if there is no map: word N of it is the
+    /// physical address of the page with the bits of frames `N * 32768` and on, 1 = must be saved.
     pub page_map: u64,
-    /// Pages (bits) in the page map.
+    /// Frames (bits) in the page map.
     pub page_map_pages: u64,
     /// Physical address of the peer map: a bit for each 4 KiB frame of the window, to be set by
     /// the peer for what it wants kept until it is entered again.
@@ -467,9 +472,9 @@ const _: () = {
     assert!(size_of::<Commit>() == 32);
     assert!(offset_of!(Commit, entry) == 8 && offset_of!(Commit, boot_params) == 16);
     assert!(size_of::<Jump>() == 32 && size_of::<Back>() == 32 && size_of::<Unload>() == 8);
-    assert!(size_of::<Status>() == 96 + 8 * STAMP_COUNT + 128);
+    assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128);
     assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
-    assert!(offset_of!(Status, stamps) == 96);
+    assert!(offset_of!(Status, stamps) == 104);
     assert!(size_of::<Handoff>() == 4096);
     assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
     assert!(offset_of!(Handoff, image_uuid) == 160 && offset_of!(Handoff, ram) == 176);

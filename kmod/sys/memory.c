@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Physical memory: raw pages, RAM ranges, what a frame is used for. See helpers.h.
+ */
+#include <linux/ioport.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/poison.h>
+
+#include "helpers.h"
+
+/* From the direct map, so below 4 GiB; gives up rather than have the OOM killer called. */
+void *kjh_page_alloc(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+}
+
+void kjh_page_free(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+u32 kjh_phys(const void *page)
+{
+	return __pa(page);
+}
+
+u32 kjh_page_offset(void)
+{
+	return PAGE_OFFSET;
+}
+
+/* One past the last byte of the direct map, physical. */
+u32 kjh_low_memory_end(void)
+{
+	/* Its last byte is mapped, the one behind it is not: DEBUG_VIRTUAL minds. */
+	return __pa(high_memory - 1) + 1;
+}
+
+bool kjh_pfn_is_ram(u32 pfn)
+{
+	return page_is_ram(pfn);
+}
+
+/* Stable only with interrupts off on the one running CPU. */
+bool kjh_pfn_is_free(u32 pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+
+	return page && is_free_buddy_page(page);
+}
+
+static u32 frame_kind(struct page *page)
+{
+	if (!page || PageOffline(page) || PageHWPoison(page) || page_is_guard(page))
+		return KJH_FRAME_UNREADABLE;
+	return PageBuddy(page) ? KJH_FRAME_FREE : KJH_FRAME_USED;
+}
+
+/*
+ * Length of the run of frames of one kind that starts at @pfn, up to @end. A free block is known
+ * by its first page alone, with its order as that page's private number (buddy_order() in
+ * mm/internal.h); walking upwards meets that page first. Stable only with interrupts off on the
+ * one running CPU.
+ */
+u32 kjh_frame_run(u32 pfn, u32 end, u32 *kind)
+{
+	u32 at = pfn;
+
+	*kind = frame_kind(pfn_to_online_page(pfn));
+	while (at < end) {
+		struct page *page = pfn_to_online_page(at);
+
+		if (frame_kind(page) != *kind)
+			break;
+		at += *kind == KJH_FRAME_FREE ? 1u << page_private(page) : 1;
+	}
+	return min(at, end) - pfn;
+}
+
+struct ram_ranges {
+	u32 *pairs;
+	u32 room;
+	u32 count;
+};
+
+static int add_ram_range(struct resource *res, void *data)
+{
+	struct ram_ranges *ranges = data;
+
+	if (PFN_UP(res->start) >= PFN_DOWN(res->end + 1))
+		return 0;
+	if (ranges->count < ranges->room) {
+		ranges->pairs[2 * ranges->count] = PFN_UP(res->start);
+		ranges->pairs[2 * ranges->count + 1] = PFN_DOWN(res->end + 1);
+	}
+	ranges->count++;
+	return 0;
+}
+
+/* Pairs of first and one-past-last page frame of the kernel's RAM, ascending. */
+u32 kjh_ram_ranges(u32 *pairs, u32 room)
+{
+	struct ram_ranges ranges = { .pairs = pairs, .room = room };
+
+	walk_iomem_res_desc(IORES_DESC_NONE, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY, 0, -1,
+			    &ranges, add_ram_range);
+	return ranges.count;
+}
+
+bool kjh_free_pages_unmapped(void)
+{
+	return debug_pagealloc_enabled_static();
+}
+
+/* What the allocator expects to find in free pages. */
+u32 kjh_free_fill(void)
+{
+	if (page_poisoning_enabled_static())
+		return KJH_FILL_POISON;
+	if (want_init_on_free())
+		return KJH_FILL_ZERO;
+	return KJH_FILL_NONE;
+}
+
+void kjh_fill_page(u32 pfn, u32 how)
+{
+	memset(__va((phys_addr_t)pfn << PAGE_SHIFT), how == KJH_FILL_POISON ? PAGE_POISON : 0,
+	       PAGE_SIZE);
+}
