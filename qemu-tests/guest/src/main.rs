@@ -30,6 +30,7 @@ const PROGRAMS: &[Program] = &[
     ("pattern", "PERCENT SEED FIFO REPORT", pattern::run),
     ("plant", "PERCENT SEED REPORT", old::plant),
     ("old", "SEED INDEX:FRAME…", old::old),
+    ("page-map", "INDEX:FRAME…", old::page_map),
     ("scribble", "", scribble::run),
     ("alloccheck", "PERCENT", scribble::alloccheck),
     ("ioctl", "CASE", raw::run),

@@ -131,3 +131,55 @@ fn map(device: &File, at: u64, protection: i32) -> io::Result<&'static [u32]> {
         Ok(std::slice::from_raw_parts(start.cast(), WORDS))
     }
 }
+
+/// `page-map INDEX:FRAME…`: in B. Reads A's page map and prints `page map: N to be saved`; each
+/// frame must be among them.
+pub fn page_map(args: &[String]) -> Outcome {
+    let device = File::open(abi::DEVICE).map_err(failed(abi::DEVICE))?;
+    let mut block = Box::new([0u8; PAGE]);
+    // SAFETY: the module writes a block's size, which is that of the buffer.
+    let answer = unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            abi::IOC_HANDOFF as _,
+            block.as_mut_ptr(),
+        )
+    };
+    if answer < 0 {
+        return Err(format!("handoff: {}", io::Error::last_os_error()));
+    }
+    let field = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().expect("8 bytes"));
+    let at = field(std::mem::offset_of!(abi::Handoff, page_map));
+    let frames = field(std::mem::offset_of!(abi::Handoff, page_map_pages));
+    let mut index = vec![0; PAGE];
+    device
+        .read_exact_at(&mut index, at)
+        .map_err(failed("index"))?;
+    let mut bits = Vec::new();
+    for word in index
+        .chunks_exact(4)
+        .take((frames as usize).div_ceil(8 * PAGE))
+    {
+        let at = u32::from_le_bytes(word.try_into().expect("4 bytes"));
+        let mut page = vec![0; PAGE];
+        device
+            .read_exact_at(&mut page, u64::from(at))
+            .map_err(failed("bits"))?;
+        bits.extend(page);
+    }
+    for pair in args {
+        let frame: usize = pair
+            .split_once(':')
+            .and_then(|(_, frame)| frame.parse().ok())
+            .ok_or_else(|| format!("\"{pair}\" is no INDEX:FRAME"))?;
+        if bits
+            .get(frame / 8)
+            .is_none_or(|byte| byte & (1 << (frame % 8)) == 0)
+        {
+            return Err(format!("frame {frame:#x} is in use and would not be saved"));
+        }
+    }
+    let saved: u32 = bits.iter().map(|byte| byte.count_ones()).sum();
+    println!("page map: {saved} to be saved");
+    Ok(())
+}

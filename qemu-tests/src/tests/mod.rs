@@ -11,6 +11,7 @@ mod matrix;
 mod modular;
 mod old_memory;
 mod one_way;
+mod page_map;
 mod quiet;
 mod refusals;
 mod rungs;
@@ -45,6 +46,7 @@ pub const ALL: &[Test] = &[
     test("matrix", 36_000, matrix::run),
     test("rungs", 600, rungs::run),
     test("old-memory", 600, old_memory::run),
+    test("page-map", 600, page_map::run),
     test("one-way", 300, one_way::run),
     test("refusals", 300, refusals::run),
     test("hung-panic", 300, hung::panics),

@@ -100,6 +100,13 @@ fn table(s: &Status) -> String {
                 s.backed_up, s.loaded, s.peer_kept
             ),
         );
+        line(
+            "page map",
+            format!(
+                "{} to be saved, {} free, {} not to be read",
+                s.saved_pages, s.free_pages, s.unreadable_pages
+            ),
+        );
     }
     let reason = parse::text(&s.reason);
     if !reason.is_empty() {
@@ -161,6 +168,9 @@ fn json(s: &Status) -> Json {
         ("backed_up", int(s.backed_up)),
         ("loaded", int(s.loaded)),
         ("peer_kept", int(s.peer_kept)),
+        ("saved_pages", int(s.saved_pages)),
+        ("free_pages", int(s.free_pages)),
+        ("unreadable_pages", int(s.unreadable_pages)),
         ("jumps", int(s.jumps)),
         ("last_outcome", word),
         ("last_status", number),
