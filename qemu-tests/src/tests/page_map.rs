@@ -10,9 +10,9 @@ use crate::kjump;
 use crate::story::Story;
 use crate::tests::again::mem_free;
 
-/// Pages by which the count of free ones may differ from what /proc/meminfo says a moment before:
-/// 8 MiB, of 512.
-const BOUND: u64 = 2048;
+/// Pages by which the count of free ones may differ from what the kernel says a moment before, of
+/// 512 MiB: it counts those in the CPUs' own lists, some thousand, and the page map does not.
+const BOUND: u64 = 6144;
 
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
