@@ -8,6 +8,7 @@ use anyhow::{ensure, Context, Result};
 use crate::artifacts::Kernel;
 use crate::kjump;
 use crate::story::Story;
+use crate::vm::Vm;
 
 /// The seed of A's patterns.
 const SEED: u32 = 20_071_207;
@@ -22,18 +23,7 @@ pub fn run(story: &Story) -> Result<()> {
         let outside = vm.run("guest old 1")?;
         ensure!(outside.rc != 0, "a kernel that is no peer has old memory");
 
-        vm.sh(&format!(
-            "guest plant 60 {SEED} /run/planted >/run/plant.err 2>&1 &"
-        ))?;
-        let frames = vm.sh(
-            "for i in $(seq 300); do test -s /run/planted && break; sleep 0.2; done; \
-             cat /run/planted /run/plant.err",
-        )?;
-        let frames = frames.trim();
-        ensure!(
-            frames.split(',').count() == 16,
-            "no pages were planted: {frames}"
-        );
+        let frames = plant(&mut vm, 60, SEED)?;
 
         let what = format!("kjump.do=run,back kjump.run=/bin/guest,old,{SEED},{frames}");
         kjump::load_lean(&mut vm, &what)?;
@@ -51,4 +41,22 @@ pub fn run(story: &Story) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has a program in A fill that much of its free memory, per cent, with patterns, and stay. Sixteen
+/// of its frames, half of them in the window, as `INDEX:FRAME,…`.
+pub fn plant(vm: &mut Vm, percent: u32, seed: u32) -> Result<String> {
+    vm.sh(&format!(
+        "guest plant {percent} {seed} /run/planted >/run/plant.err 2>&1 &"
+    ))?;
+    let frames = vm.sh(
+        "for i in $(seq 300); do test -s /run/planted && break; sleep 0.2; done; \
+         cat /run/planted /run/plant.err",
+    )?;
+    let frames = frames.trim();
+    ensure!(
+        frames.split(',').count() == 16,
+        "no pages were planted: {frames}"
+    );
+    Ok(frames.to_string())
 }

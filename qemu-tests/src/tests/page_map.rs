@@ -9,6 +9,7 @@ use crate::artifacts::Kernel;
 use crate::kjump;
 use crate::story::Story;
 use crate::tests::again::mem_free;
+use crate::tests::old_memory::plant;
 
 /// Pages by which the count of free ones may differ from what the kernel says a moment before, of
 /// 512 MiB: it counts those in the CPUs' own lists, some thousand, and the page map does not.
@@ -21,16 +22,7 @@ pub fn run(story: &Story) -> Result<()> {
         config.memory = 512;
         let mut vm = story.boot("A", &config)?;
         kjump::insmod(&mut vm, "")?;
-        vm.sh("guest plant 30 1 /run/planted >/run/plant.err 2>&1 &")?;
-        let frames = vm.sh(
-            "for i in $(seq 300); do test -s /run/planted && break; sleep 0.2; done; \
-             cat /run/planted /run/plant.err",
-        )?;
-        let frames = frames.trim();
-        ensure!(
-            frames.split(',').count() == 16,
-            "no pages were planted: {frames}"
-        );
+        let frames = plant(&mut vm, 30, 1)?;
 
         let what = format!("kjump.do=run,back kjump.run=/bin/guest,page-map,{frames}");
         kjump::load_lean(&mut vm, &what)?;
