@@ -80,7 +80,8 @@ impl Config {
             "-cpu",
             &self.cpu,
             "-smp",
-            &self.smp.to_string(),
+            // A socket each: the firmware's MP table, which counts without ACPI, lists sockets.
+            &format!("{0},sockets={0},cores=1,threads=1", self.smp),
             "-m",
             &format!("{}M", self.memory),
             "-append",

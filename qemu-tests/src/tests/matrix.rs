@@ -93,13 +93,8 @@ fn one(story: &Story, c: &[usize], title: &str) -> Result<()> {
     let image = Workload::prepare(story, &mut config)?;
     let mut vm = story.boot(title, &config)?;
     kjump::insmod(&mut vm, "")?;
-    // Without ACPI these kernels know of one CPU; the others stay as firmware left them.
     let cpus: u32 = vm.sh("nproc")?.parse()?;
-    let wanted = SMP[c[2]];
-    ensure!(
-        cpus == wanted || (cpus == 1 && !FIRMWARE[c[4]].is_empty()),
-        "{cpus} CPUs"
-    );
+    ensure!(cpus == SMP[c[2]], "{cpus} CPUs");
     let clock = vm.sh("cat /sys/devices/system/clocksource/clocksource0/current_clocksource")?;
     ensure!(
         CLOCK[c[5]].is_empty() || clock == "hpet",
