@@ -60,8 +60,9 @@ fn descend<S: Side>(side: &mut S, trail: &Trail<'_>) -> Result {
     let _consoles = Consoles::suspend(trail)?;
     // Without the freezer tasks still hand requests to a frozen disk's queue, and a CPU is not let
     // go before its requests are done (blk_mq_hctx_notify_offline): the CPUs go first then. They
-    // come back first all the same, and the moves see to that: a disk that resumes with a CPU
-    // missing spreads its interrupts another way, and loses some when that CPU goes again.
+    // come back first all the same, and the moves see to that: a virtio disk that had resumed with
+    // a CPU missing lost a request at the next jump, which then waited in virtblk_freeze for ever,
+    // probably as its queues' interrupts had been spread over other CPUs than blk-mq's map has.
     let mut early = if trail.freezer {
         None
     } else {
