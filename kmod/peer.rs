@@ -159,6 +159,11 @@ impl Peer {
             .map_or(0, |memory| block_of(memory).mailbox.command)
     }
 
+    /// Frames of the window that `kept` has bits for.
+    fn mapped_frames(&self) -> u32 {
+        (self.window_end / PAGE_SIZE as u32).min(PAGE_SIZE as u32 * 8)
+    }
+
     fn mailbox(&mut self) -> Option<&mut Mailbox> {
         // SAFETY: the mapping is of a checked block, and a mailbox is integers only.
         self.block
@@ -184,9 +189,9 @@ impl Side for Peer {
     /// Tells which frames this kernel wants kept: all but its free ones.
     fn map_pages(&mut self) {
         let all = memory::free_pages_unmapped();
+        let frames = self.mapped_frames();
         let words = self.kept.words_mut();
         words.fill(u32::MAX);
-        let frames = (self.window_end / PAGE_SIZE as u32).min(PAGE_SIZE as u32 * 8);
         for frame in 0..frames {
             if !all && memory::is_free(frame) {
                 words[frame as usize / 32] &= !(1 << (frame % 32));
@@ -208,7 +213,7 @@ impl Side for Peer {
         if fill == FreeFill::None {
             return;
         }
-        let frames = (self.window_end / PAGE_SIZE as u32).min(PAGE_SIZE as u32 * 8);
+        let frames = self.mapped_frames();
         for frame in 0..frames {
             if self.kept.words_mut()[frame as usize / 32] & (1 << (frame % 32)) == 0 {
                 // SAFETY: this kernel's RAM, free when it left and since: interrupts are off.

@@ -20,10 +20,10 @@
 
 	.text
 
-# u32 kjump_stub_enter(struct ControlPage *control)
+# void kjump_stub_enter(struct ControlPage *control)
 #
 # regparm(3): %eax = control page, virtual. Interrupts are off, this is the only CPU that runs.
-# Returns {BACK_RETURNED} when the peer has come back. Does not return from a one-way jump.
+# Returns when the peer has come back. Does not return from a one-way jump.
 	.globl	kjump_stub_enter
 	.type	kjump_stub_enter, @function
 kjump_stub_enter:

@@ -39,6 +39,5 @@ kjump_stub_resume:
 	popl	%edi
 	popl	%esi
 	popl	%ebx
-	movl	${BACK_RETURNED}, %eax
 	ret
 	.size	kjump_stub_resume, . - kjump_stub_resume

@@ -7,9 +7,6 @@ use super::cpu;
 use crate::abi;
 use core::mem::offset_of;
 
-/// What [`enter`] returns when the peer has come back.
-const BACK_RETURNED: u32 = 1;
-
 /// Flat 4 GiB code and data descriptors at the selectors that Linux's 32-bit boot protocol names.
 const SELECTOR_CODE: usize = 0x10;
 const SELECTOR_DATA: usize = 0x18;
@@ -77,12 +74,11 @@ core::arch::global_asm!(
     ENTRY_OURS = const abi::ENTRY_OURS,
     ENTRY_FIXED = const abi::ENTRY_FIXED,
     ENTRY_THEIRS = const abi::ENTRY_THEIRS,
-    BACK_RETURNED = const BACK_RETURNED,
     options(att_syntax)
 );
 
 extern "C" {
-    fn kjump_stub_enter(control: *mut ControlPage) -> u32;
+    fn kjump_stub_enter(control: *mut ControlPage);
     static kjump_stub_start: u8;
     static kjump_stub_patch: u8;
     static kjump_stub_back: u8;
@@ -151,5 +147,5 @@ pub(crate) fn quiet_offset() -> usize {
 pub(crate) unsafe fn enter(control: *mut ControlPage) {
     // SAFETY: the caller keeps the conditions above; the stub preserves what the C ABI wants
     // preserved.
-    let _ = unsafe { kjump_stub_enter(control) };
+    unsafe { kjump_stub_enter(control) };
 }

@@ -29,7 +29,7 @@ fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Options> {
 ///
 /// # Errors
 ///
-/// `ENODATA` if nothing is loaded; `ENODEV` in a peer; `EINPROGRESS`; `EBUSY`; `EPERM`; what the
+/// `ENODATA` if nothing is loaded; `EXDEV` in a peer; `EINPROGRESS`; `EBUSY`; `EPERM`; what the
 /// rung that failed reported, with its number in `failed_rung`.
 pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     lockdown()?;
