@@ -61,17 +61,8 @@ impl Mirror {
     /// Downloads a package (`name` or `name=version`) of a suite, for an architecture, and
     /// returns the path of the .deb in `into`.
     pub fn download(&self, suite: &str, arch: &str, package: &str, into: &Path) -> Result<PathBuf> {
-        let state = prepare_state(&format!("{suite}-{arch}"))?;
-        let keyring = keyring()?;
-        let source = format!(
-            "deb [signed-by={}] {} {suite} main\n",
-            keyring.display(),
-            self.uri
-        );
-        sh::write(&state.join("sources.list"), source.as_bytes())?;
-
+        let state = self.lists(suite, arch)?;
         let apt = || private_apt(&state, arch);
-        output(apt().arg("update")).with_context(|| format!("no package lists of {suite}"))?;
 
         // apt downloads into its working directory: an empty one, so that the .deb is found.
         let fresh = into.join(format!("partial-{}", std::process::id()));
@@ -81,6 +72,45 @@ impl Mirror {
         let moved = fetched.and_then(|_| move_deb(&fresh, into));
         sh::remove_dir(&fresh)?;
         moved.with_context(|| format!("cannot fetch {package} from {suite}"))
+    }
+
+    /// Downloads a package and all that it depends on, as for a machine with nothing on it, and
+    /// returns the directory with the .debs; it is the caller's to remove.
+    pub fn download_all(&self, suite: &str, arch: &str, package: &str) -> Result<PathBuf> {
+        let state = self.lists(suite, arch)?;
+        let cache = state.join(format!("all-{}", std::process::id()));
+        sh::remove_dir(&cache)?;
+        sh::create_dir(&cache.join("archives/partial"))?;
+        let mut apt = private_apt(&state, arch);
+        option(&mut apt, "Dir::Cache", cache.display());
+        apt.args([
+            "install",
+            "-y",
+            "--download-only",
+            "--no-install-recommends",
+        ]);
+        let fetched = output(apt.arg(package));
+        if fetched.is_err() {
+            sh::remove_dir(&cache)?;
+        }
+        fetched.with_context(|| format!("cannot fetch {package} from {suite}"))?;
+        Ok(cache)
+    }
+
+    /// Fetches the package lists of a suite for an architecture; gives the directory of apt's
+    /// state.
+    fn lists(&self, suite: &str, arch: &str) -> Result<PathBuf> {
+        let state = prepare_state(&format!("{suite}-{arch}"))?;
+        let keyring = keyring()?;
+        let source = format!(
+            "deb [signed-by={}] {} {suite} main\n",
+            keyring.display(),
+            self.uri
+        );
+        sh::write(&state.join("sources.list"), source.as_bytes())?;
+        output(private_apt(&state, arch).arg("update"))
+            .with_context(|| format!("no package lists of {suite}"))?;
+        Ok(state)
     }
 }
 

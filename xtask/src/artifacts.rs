@@ -106,6 +106,11 @@ pub fn busybox() -> PathBuf {
     dir().join("busybox")
 }
 
+/// Debian's sqlite3 for i386, for guests: `bin/sqlite3`, and `lib/` with what it needs.
+pub fn sqlite() -> PathBuf {
+    dir().join("sqlite")
+}
+
 /// The programs of `qemu-tests/guest`, static for i686.
 pub fn guest_programs() -> PathBuf {
     dir().join("guest")

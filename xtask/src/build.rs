@@ -8,7 +8,7 @@ use crate::{
     artifacts::{self, Kernel},
     busybox,
     initramfs::Initramfs,
-    kernel, module, programs, setup,
+    kernel, module, programs, setup, sqlite,
     tools::Tools,
 };
 
@@ -43,6 +43,7 @@ pub fn build(kernels: &[Kernel]) -> Result<()> {
     // The quick things first: their mistakes show before minutes of kernel build.
     programs::build()?;
     busybox::ensure()?;
+    sqlite::ensure()?;
     let kernels = kernel::ensure(kernels, &tools)?;
     kernels
         .iter()

@@ -16,5 +16,6 @@ pub mod module;
 pub mod programs;
 pub mod setup;
 pub mod sh;
+pub mod sqlite;
 pub mod test;
 pub mod tools;

@@ -16,14 +16,19 @@ use crate::{
 const PACKAGES: &[&str] = &[
     "bc",              // kernel: timeconst.h
     "bison",           // kernel: kconfig
+    "btrfs-progs",     // tests: disk images
+    "dosfstools",      // tests: disk images
     "e2fsprogs",       // tests: disk images
     "flex",            // kernel: kconfig
     "gcc",             // kernel; the host's linker
     "libc6-dev",       // the host's programs
     "libclang-19-dev", // bindgen
     "make",            // kernel
+    "mtools",          // tests: files on FAT images
     "patch",           // the kernel's Rust patch
     "qemu-system-x86", // tests
+    "util-linux",      // tests: mkswap
+    "xfsprogs",        // tests: disk images
     "xz-utils",        // the kernel's source and its compressed image
 ];
 
