@@ -226,6 +226,41 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The configuration file cannot be understood.
+    #[error("{}, line {line}: {why}; correct it, or use another file with --config", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nobody says where the image is to go.
+    #[error("no target: set `target` in /etc/kjump.toml, or use --target /dev/…")]
+    NoTarget,
+    /// An image is not used.
+    #[error("{target}: {source}")]
+    Refused {
+        /// Where it is.
+        target: String,
+        /// Why.
+        source: kjump_image::Refusal,
+    },
+    /// An image could not be written or marked.
+    #[error("{target}: {source}")]
+    Save {
+        /// Where to.
+        target: String,
+        /// Why.
+        source: kjump_image::Error,
+    },
+    /// The user said so, with a signal or a key, where no image was being written.
+    #[error("{verb}: stopped; nothing was changed")]
+    Aborted {
+        /// The command.
+        verb: &'static str,
+    },
     /// `kjump init` was typed.
     #[error("init: this is PID 1 of an initramfs, and nothing to run by hand")]
     NotInit,

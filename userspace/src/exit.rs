@@ -1,5 +1,7 @@
 //! The exit codes: one for each thing that can go wrong.
 
+use kjump_image::{Error as Save, Refusal};
+
 use crate::error::Error;
 
 /// Exit code of `jump` when the peer answered with a status other than 0.
@@ -28,8 +30,14 @@ Exit codes:
   27  peer cannot be entered again   28  this kernel is no peer
   29  a rung of the way down failed; this kernel goes on as before
   30  init run by hand               31  this kernel is itself a peer
+  32  wrong configuration file       33  no target given
   40  the peer came back with a status other than 0
-  41  the peer panicked and came back";
+  41  the peer panicked and came back
+  50  no image                       51  image torn or unfinished
+  52  image damaged                  53  image used or discarded
+  54  image foreign                  55  image stale
+  56  target refused: missing, read-only, mounted, swap, too small, ...
+  57  stopped by the user            58  writing or reading the target failed";
 
 impl Error {
     /// The exit code, see [`EXIT_CODES`].
@@ -65,6 +73,99 @@ impl Error {
             Error::Rung { .. } => 29,
             Error::NotInit => 30,
             Error::IsPeer { .. } => 31,
+            Error::Config { .. } => 32,
+            Error::NoTarget => 33,
+            Error::Refused { source, .. } => refused(source),
+            Error::Save { source, .. } => save(source),
+            Error::Aborted { .. } => 57,
         }
+    }
+}
+
+fn refused(refusal: &Refusal) -> u8 {
+    match refusal {
+        Refusal::NoMemory(_) => 12,
+        Refusal::NoImage(_) => 50,
+        Refusal::Unfinished { .. } | Refusal::Torn { .. } => 51,
+        Refusal::Used { .. } | Refusal::Discarded { .. } => 53,
+        Refusal::Foreign { .. } => 54,
+        Refusal::Io { .. } => 58,
+        // What is of an unknown version, or contradicts itself, is of no more use than what does
+        // not match its checksum.
+        _ => 52,
+    }
+}
+
+fn save(error: &Save) -> u8 {
+    match error {
+        Save::NoMemory(_) => 12,
+        Save::NoRoom { .. } | Save::Stream => 56,
+        Save::Stopped => 57,
+        Save::Io { .. } | Save::CommitUnknown { .. } => 58,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn images() {
+        let refused = |source| Error::Refused {
+            target: "/dev/vda2".into(),
+            source,
+        };
+        let io = || io::Error::other("x");
+        let all = [
+            (refused(Refusal::NoImage("x")), 50),
+            (refused(Refusal::Unfinished { begun: 1 }), 51),
+            (refused(Refusal::Torn { what: "x" }), 51),
+            (refused(Refusal::Damaged { what: "x" }), 52),
+            (refused(Refusal::BadHeader("x")), 52),
+            (refused(Refusal::Used { time: 1 }), 53),
+            (refused(Refusal::Discarded { time: 1 }), 53),
+            (
+                refused(Refusal::Foreign {
+                    what: "x",
+                    image: "a".into(),
+                    here: "b".into(),
+                }),
+                54,
+            ),
+            (
+                refused(Refusal::Io {
+                    what: "x",
+                    source: io(),
+                }),
+                58,
+            ),
+        ];
+        for (e, code) in all {
+            assert_eq!(e.exit_code(), code, "{e}");
+            assert!(e.to_string().starts_with("/dev/vda2: "));
+            assert!(EXIT_CODES.contains(&format!("  {code}  ")));
+        }
+    }
+
+    #[test]
+    fn saves() {
+        let save = |source| {
+            let target = "/dev/vda2".into();
+            Error::Save { target, source }.exit_code()
+        };
+        let io = || io::Error::other("x");
+        assert_eq!(save(Save::NoRoom { need: 2, have: 1 }), 56);
+        assert_eq!(save(Save::Stopped), 57);
+        assert_eq!(save(Save::CommitUnknown { source: io() }), 58);
+        assert_eq!(
+            save(Save::Io {
+                what: "x",
+                source: io()
+            }),
+            58
+        );
+        assert_eq!(save(Save::Invalid("x")), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod cmd;
+mod config;
 mod device;
 mod error;
 mod exit;

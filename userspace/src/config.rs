@@ -1,0 +1,339 @@
+//! What `/etc/kjump.toml` says about hibernation, and what options say instead.
+//!
+//! The file is read strictly: a misspelt key is an error with its line, not a setting that is
+//! silently left out on the day it is needed.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kjump_abi::DEFAULT_WINDOW_END;
+use kjump_image::Codec;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+use crate::parse;
+
+/// Where the configuration is unless `--config` says otherwise. It need not exist.
+pub const PATH: &str = "/etc/kjump.toml";
+
+/// How the machine ends once its memory is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// ACPI S5, as `poweroff`.
+    #[default]
+    Poweroff,
+    /// A restart: the image is resumed at once, or another system gets its turn.
+    Reboot,
+    /// ACPI S4.
+    S4,
+    /// Not at all: the image is given up and the machine goes on. For measuring and testing.
+    None,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Poweroff, Self::Reboot, Self::S4, Self::None];
+
+    /// Its name, as users and the request to a peer write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Poweroff => "poweroff",
+            Self::Reboot => "reboot",
+            Self::S4 => "s4",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the image goes: a target as `kjump save` takes it. There is no default: a guess would
+    /// overwrite something.
+    pub target: Option<String>,
+    /// The peer's kernel.
+    pub peer: PathBuf,
+    /// The peer's initramfs; empty for a kernel that has its own built in.
+    pub initrd: PathBuf,
+    /// The peer's command line; see [`Config::command_line`].
+    pub append: Option<String>,
+    /// The peer's memory is RAM below this, bytes.
+    #[serde(deserialize_with = "size")]
+    pub window: u64,
+    /// How pages are compressed.
+    #[serde(deserialize_with = "codec")]
+    pub compression: Codec,
+    /// How the machine ends.
+    #[serde(deserialize_with = "mode")]
+    pub mode: Mode,
+    /// Begin although the worst case does not fit the target.
+    pub optimistic: bool,
+    /// Save although there are filesystems whose changes nobody could tell.
+    pub allow_unknown: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target: None,
+            peer: "/boot/kjump/bzImage".into(),
+            initrd: "/boot/kjump/initramfs.cpio.gz".into(),
+            append: None,
+            window: DEFAULT_WINDOW_END,
+            compression: Codec::default(),
+            mode: Mode::default(),
+            optimistic: false,
+            allow_unknown: false,
+        }
+    }
+}
+
+/// Options that say something else than the file, for any command to take in.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// Read this instead of /etc/kjump.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the image goes: /dev/…, UUID=…, PARTUUID=…, LABEL=…, or a file made by `kjump target`
+    #[arg(long, value_name = "SPEC")]
+    pub target: Option<String>,
+    /// How the machine ends: poweroff, reboot, s4, or none (save, give the image up, come back)
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub mode: Option<Mode>,
+    /// How pages are compressed: lz4, zstd or none
+    #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
+    pub compression: Option<Codec>,
+    /// Begin although the worst case does not fit the target
+    #[arg(long)]
+    pub optimistic: bool,
+    /// Save although there are filesystems whose changes nobody could tell
+    #[arg(long)]
+    pub allow_unknown: bool,
+    /// The peer's kernel
+    #[arg(long, value_name = "FILE")]
+    pub peer: Option<PathBuf>,
+    /// The peer's initramfs
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+}
+
+impl Overrides {
+    /// The configuration with these options in it. A file that was asked for must exist.
+    pub fn load(&self) -> Result<Config> {
+        let config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::load(Path::new(PATH))?,
+        };
+        Ok(self.apply(config))
+    }
+
+    fn apply(&self, file: Config) -> Config {
+        Config {
+            target: self.target.clone().or(file.target),
+            peer: self.peer.clone().unwrap_or(file.peer),
+            initrd: self.initrd.clone().unwrap_or(file.initrd),
+            compression: self.compression.unwrap_or(file.compression),
+            mode: self.mode.unwrap_or(file.mode),
+            optimistic: self.optimistic || file.optimistic,
+            allow_unknown: self.allow_unknown || file.allow_unknown,
+            ..file
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file; one that is not there leaves everything at its default.
+    pub fn load(path: &Path) -> Result<Self> {
+        match fs::read_to_string(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            text => Self::parse(path, text),
+        }
+    }
+
+    /// Reads a file, which must be there.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::parse(path, fs::read_to_string(path))
+    }
+
+    fn parse(path: &Path, text: std::io::Result<String>) -> Result<Self> {
+        let text = text.map_err(|e| Error::io(path.display().to_string(), e))?;
+        toml::from_str(&text).map_err(|e| {
+            let start = e.span().map_or(0, |s| s.start);
+            let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
+            // The message may have lines of its own.
+            let why: Vec<&str> = e.message().lines().collect();
+            Error::Config {
+                path: path.into(),
+                line,
+                why: why.join(" "),
+            }
+        })
+    }
+
+    /// The target, or what to do about not having one.
+    pub fn target(&self) -> Result<&str> {
+        self.target.as_deref().ok_or(Error::NoTarget)
+    }
+
+    /// The peer's initramfs, if it is to get one.
+    pub fn initrd(&self) -> Option<&Path> {
+        Some(self.initrd.as_path()).filter(|p| !p.as_os_str().is_empty())
+    }
+
+    /// The peer's command line: what was configured, or else the consoles of the kernel whose
+    /// `/proc/cmdline` is `own`.
+    pub fn command_line(&self, own: &str) -> String {
+        let consoles = || {
+            let words = own.split_whitespace().take_while(|w| *w != "--");
+            let consoles: Vec<_> = words.filter(|w| w.starts_with("console=")).collect();
+            consoles.join(" ")
+        };
+        self.append.clone().unwrap_or_else(consoles)
+    }
+}
+
+/// A mode by its name.
+pub fn parse_mode(name: &str) -> std::result::Result<Mode, String> {
+    let mode = Mode::ALL.into_iter().find(|m| m.name() == name);
+    mode.ok_or_else(|| format!("`{name}` is no mode; use poweroff, reboot, s4 or none"))
+}
+
+/// A compression by its name.
+pub fn parse_codec(name: &str) -> std::result::Result<Codec, String> {
+    Codec::from_name(name)
+        .ok_or_else(|| format!("`{name}` is no compression; use lz4, zstd or none"))
+}
+
+/// A string of the file, read as an option's would be.
+fn read<'de, D: Deserializer<'de>, T>(
+    d: D,
+    parse: impl Fn(&str) -> std::result::Result<T, String>,
+) -> std::result::Result<T, D::Error> {
+    parse(&String::deserialize(d)?).map_err(D::Error::custom)
+}
+
+fn size<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
+    read(d, parse::size)
+}
+
+fn codec<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Codec, D::Error> {
+    read(d, parse_codec)
+}
+
+fn mode<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Mode, D::Error> {
+    read(d, parse_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> std::result::Result<Config, String> {
+        Config::parse(Path::new("k.toml"), Ok(text.into())).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_full_file() {
+        let text = r#"
+            # Comments are fine.
+            target = "UUID=0b5c"
+            peer = "/boot/k"
+            initrd = ""
+            append = "console=ttyS0,115200"
+            window = "32M"
+            compression = "zstd"
+            mode = "s4"
+            optimistic = true
+            allow_unknown = true
+        "#;
+        let c = parse(text).unwrap();
+        assert_eq!((c.target().unwrap(), c.initrd()), ("UUID=0b5c", None));
+        assert_eq!((c.window, c.mode), (32 << 20, Mode::S4));
+        assert_eq!(
+            (c.compression, c.peer.to_str()),
+            (Codec::Zstd, Some("/boot/k"))
+        );
+        assert!(c.optimistic && c.allow_unknown);
+        assert_eq!(c.command_line("console=tty0"), "console=ttyS0,115200");
+    }
+
+    #[test]
+    fn nothing_said() {
+        let c = parse("").unwrap();
+        assert_eq!(c, Config::default());
+        assert_eq!(
+            c,
+            Config::load(Path::new("/nonexistent/kjump.toml")).unwrap()
+        );
+        assert!(Config::read(Path::new("/nonexistent/kjump.toml")).is_err());
+        assert!(c.target().unwrap_err().to_string().contains("--target"));
+        assert_eq!((c.compression, c.mode), (Codec::Lz4, Mode::Poweroff));
+        let own = "ro console=tty0 quiet console=ttyS0,115200 -- console=no\n";
+        assert_eq!(c.command_line(own), "console=tty0 console=ttyS0,115200");
+        assert_eq!(c.command_line("ro quiet"), "");
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (text, line, part) in [
+            ("target = \"x\"\ntraget = \"y\"", 2, "`traget`"),
+            ("\n\nmode = \"sleep\"", 3, "poweroff, reboot, s4 or none"),
+            ("compression = \"gzip\"", 1, "lz4, zstd or none"),
+            ("optimistic = true\nwindow = \"16Q\"\n", 2, "write 16M"),
+            ("window = 16", 1, "expected a string"),
+            ("optimistic = \"yes\"", 1, "expected a boolean"),
+            ("mode = \"s4\"\n\nmode = \"s4\"", 3, "duplicate"),
+            ("peer", 1, ""),
+            ("[section]\nmode = \"s4\"", 1, "`section`"),
+        ] {
+            let e = parse(text).unwrap_err();
+            assert!(
+                e.starts_with(&format!("k.toml, line {line}: ")),
+                "{text}: {e}"
+            );
+            assert!(e.contains(part) && e.lines().count() == 1, "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn options_come_first() {
+        let file = parse("target = \"a\"\nmode = \"s4\"\noptimistic = true").unwrap();
+        let none = Overrides::default().apply(file.clone());
+        assert_eq!(none, file);
+        let some = Overrides {
+            target: Some("b".into()),
+            mode: Some(Mode::None),
+            compression: Some(Codec::None),
+            initrd: Some("i".into()),
+            allow_unknown: true,
+            ..Overrides::default()
+        };
+        let c = some.apply(file);
+        assert_eq!((c.target().unwrap(), c.mode), ("b", Mode::None));
+        assert_eq!(
+            (c.compression, c.initrd()),
+            (Codec::None, Some(Path::new("i")))
+        );
+        assert!(c.optimistic && c.allow_unknown);
+    }
+
+    #[test]
+    fn every_mode_has_its_name() {
+        for mode in Mode::ALL {
+            assert_eq!(parse_mode(mode.name()), Ok(mode));
+        }
+        assert!(parse_mode("off").is_err() && parse_codec("gzip").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic(text in "[a-z=\"\\[\\]\n.#1 ]{0,80}", any in ".{0,80}") {
+            let _ = (parse(&text), parse(&any));
+        }
+    }
+}
