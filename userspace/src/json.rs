@@ -17,6 +17,8 @@ pub enum Json {
     Str(String),
     /// An object, in the order given.
     Object(Vec<(String, Json)>),
+    /// An array.
+    Array(Vec<Json>),
 }
 
 impl Json {
@@ -44,7 +46,15 @@ impl Json {
         )
     }
 
-    fn write(&self, out: &mut String, indent: usize) {
+    /// All of it in one line, for output that is a line a value.
+    pub fn line(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out, None);
+        out
+    }
+
+    /// `indent` is that of the line it begins in; `None` keeps to one line.
+    fn write(&self, out: &mut String, indent: Option<usize>) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
@@ -52,21 +62,14 @@ impl Json {
             Json::Float(n) if n.is_finite() => out.push_str(&format!("{n:.3}")),
             Json::Float(_) => out.push_str("null"),
             Json::Str(s) => quote(s, out),
-            Json::Object(members) => {
-                let inner = indent + 2;
-                out.push('{');
-                for (i, (key, value)) in members.iter().enumerate() {
-                    out.push_str(if i > 0 { ",\n" } else { "\n" });
-                    let _ = write!(out, "{:inner$}", "");
-                    quote(key, out);
-                    out.push_str(": ");
-                    value.write(out, inner);
-                }
-                if !members.is_empty() {
-                    let _ = write!(out, "\n{:indent$}", "");
-                }
-                out.push('}');
-            }
+            Json::Object(members) => list(out, indent, ('{', '}'), members, |m, out, inner| {
+                quote(&m.0, out);
+                out.push_str(": ");
+                m.1.write(out, inner);
+            }),
+            Json::Array(items) => list(out, indent, ('[', ']'), items, |item, out, inner| {
+                item.write(out, inner);
+            }),
         }
     }
 }
@@ -74,9 +77,37 @@ impl Json {
 impl std::fmt::Display for Json {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = String::new();
-        self.write(&mut out, 0);
+        self.write(&mut out, Some(0));
         f.write_str(&out)
     }
+}
+
+/// Writes what is between brackets, each item on a line of its own or all in one.
+fn list<T>(
+    out: &mut String,
+    indent: Option<usize>,
+    (open, close): (char, char),
+    items: &[T],
+    item: impl Fn(&T, &mut String, Option<usize>),
+) {
+    let inner = indent.map(|n| n + 2);
+    let new_line = |out: &mut String, indent: Option<usize>| {
+        if let Some(n) = indent {
+            let _ = write!(out, "\n{:n$}", "");
+        }
+    };
+    out.push(open);
+    for (i, one) in items.iter().enumerate() {
+        if i > 0 {
+            out.push_str(if indent.is_some() { "," } else { ", " });
+        }
+        new_line(out, inner);
+        item(one, out, inner);
+    }
+    if !items.is_empty() {
+        new_line(out, indent);
+    }
+    out.push(close);
 }
 
 fn quote(text: &str, out: &mut String) {
@@ -111,6 +142,7 @@ mod tests {
             ("e", Json::str("\"\\\n\x1b")),
             ("f", Json::Float(1.5)),
             ("g", Json::Float(f64::NAN)),
+            ("h", Json::Array(vec![Json::Int(1), Json::Null])),
         ]);
         let lines = [
             r#"{"#,
@@ -123,9 +155,16 @@ mod tests {
             r#"  "d": {},"#,
             r#"  "e": "\"\\\n\u001b","#,
             r#"  "f": 1.500,"#,
-            r#"  "g": null"#,
+            r#"  "g": null,"#,
+            r#"  "h": ["#,
+            r#"    1,"#,
+            r#"    null"#,
+            r#"  ]"#,
             r#"}"#,
         ];
         assert_eq!(j.to_string(), lines.join("\n"));
+        let small = Json::object([("a", Json::Array(vec![Json::Int(1), Json::Int(2)]))]);
+        assert_eq!(small.line(), r#"{"a": [1, 2]}"#);
+        assert!(!j.line().contains('\n'));
     }
 }

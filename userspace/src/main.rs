@@ -1,5 +1,6 @@
 //! `kjump`: lets a running Linux step aside for another kernel and come back.
 
+mod abort;
 mod cli;
 mod cmd;
 mod config;
@@ -11,6 +12,7 @@ mod json;
 mod loader;
 mod logger;
 mod parse;
+mod progress;
 
 use std::io::{self, Write};
 use std::path::Path;

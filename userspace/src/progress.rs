@@ -1,0 +1,404 @@
+//! How far a save or a restore is, for people and for machines, and how it is stopped.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use kjump_image::{OnProgress, Progress, PAGE};
+use rustix::termios::tcgetwinsize;
+
+use crate::abort::Abort;
+use crate::json::Json;
+
+/// Between two pictures of the bar.
+const BAR_EVERY: Duration = Duration::from_millis(250);
+/// Between two lines of JSON.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+/// Between two lines where there is no terminal, percent.
+const STEP: u64 = 10;
+/// Columns of a console that does not say how many it has.
+const COLUMNS: usize = 80;
+/// Hashes of a full bar.
+const HASHES: usize = 20;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// One line, drawn over and over; so many columns.
+    Bar(usize),
+    /// A line every [`STEP`] percent.
+    Lines,
+    /// An object a line every [`JSON_EVERY`].
+    Json,
+}
+
+/// Tells how far something is.
+///
+/// What cannot be written is left out: a terminal that is gone must not end a save.
+pub struct Reporter {
+    /// What is being done, as the line begins: `saving`.
+    what: &'static str,
+    style: Style,
+    out: Box<dyn Write>,
+    started: Instant,
+    shown: Option<Duration>,
+    /// The last multiple of [`STEP`] that has had its line.
+    step: u64,
+    /// Columns in use of a line that is not ended yet.
+    open: usize,
+}
+
+impl Reporter {
+    /// Starts the clock. Output goes to standard output, or to standard error if `stdout_taken`
+    /// by the image.
+    pub fn new(what: &'static str, json: bool, stdout_taken: bool) -> Self {
+        let (out, terminal): (Box<dyn Write>, bool) = if stdout_taken {
+            (Box::new(io::stderr()), io::stderr().is_terminal())
+        } else {
+            (Box::new(io::stdout()), io::stdout().is_terminal())
+        };
+        let columns = if stdout_taken {
+            tcgetwinsize(io::stderr())
+        } else {
+            tcgetwinsize(io::stdout())
+        };
+        let columns = columns.map_or(0, |size| usize::from(size.ws_col));
+        let style = match (json, terminal, columns) {
+            (true, ..) => Style::Json,
+            (_, false, _) => Style::Lines,
+            // Serial consoles have no size.
+            (.., 0) => Style::Bar(COLUMNS),
+            (.., n) => Style::Bar(n),
+        };
+        Self::with(what, style, out)
+    }
+
+    fn with(what: &'static str, style: Style, out: Box<dyn Write>) -> Self {
+        Self {
+            what,
+            style,
+            out,
+            started: Instant::now(),
+            shown: None,
+            step: 0,
+            open: 0,
+        }
+    }
+
+    /// Since [`Reporter::new`].
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Shows how far it is, if it is time to; to be called as often as there is something new.
+    pub fn update(&mut self, progress: &Progress) {
+        self.update_at(progress, self.elapsed());
+    }
+
+    fn update_at(&mut self, progress: &Progress, now: Duration) {
+        let due = |every| self.shown.is_none_or(|shown| now >= shown + every);
+        let step = percent(progress) / STEP;
+        let due = match self.style {
+            Style::Bar(_) => due(BAR_EVERY),
+            // The last line is the end's.
+            Style::Lines => step > self.step && step < 100 / STEP,
+            Style::Json => due(JSON_EVERY),
+        };
+        if due {
+            self.step = step;
+            self.shown = Some(now);
+            self.show(progress, now);
+        }
+    }
+
+    /// Shows the end; what is written after this has a line of its own.
+    pub fn finish(&mut self, progress: &Progress) {
+        self.finish_at(progress, self.elapsed());
+    }
+
+    fn finish_at(&mut self, progress: &Progress, now: Duration) {
+        self.show(progress, now);
+        self.end_line();
+    }
+
+    /// Ends the bar's line, before something else is said.
+    pub fn end_line(&mut self) {
+        if std::mem::take(&mut self.open) > 0 {
+            let _ = self.out.write_all(b"\n");
+            let _ = self.out.flush();
+        }
+    }
+
+    fn show(&mut self, progress: &Progress, now: Duration) {
+        let figures = Figures::new(progress, now);
+        let text = match self.style {
+            Style::Json => figures.json(progress).line() + "\n",
+            Style::Lines => format!("{} {}\n", self.what, figures.words()),
+            Style::Bar(columns) => {
+                let mut line = format!("{} {} {}", self.what, figures.bar(), figures.words());
+                // The last column stays free: some terminals go to the next line after it.
+                line.truncate(columns.saturating_sub(1));
+                let used = line.len();
+                // What an older, longer line left.
+                line += &" ".repeat(self.open.saturating_sub(used));
+                self.open = used.max(1);
+                format!("\r{line}")
+            }
+        };
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+}
+
+impl Drop for Reporter {
+    /// An error may be told next.
+    fn drop(&mut self) {
+        self.end_line();
+    }
+}
+
+/// What [`kjump_image::Options::on_progress`] takes: shows how far it is, and stops when the user
+/// says so.
+pub fn watch<'a>(reporter: &'a mut Reporter, abort: &'a mut Abort) -> OnProgress<'a> {
+    Box::new(move |progress| {
+        reporter.update(progress);
+        if abort.requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+}
+
+/// Hundredths that are done, rounded down.
+fn percent(p: &Progress) -> u64 {
+    let percent = p.pages.saturating_mul(100).checked_div(p.pages_total);
+    percent.unwrap_or(100).min(100)
+}
+
+/// What follows from a [`Progress`] and the time that it took.
+struct Figures {
+    percent: u64,
+    seconds: f64,
+    /// Bytes of pages with contents, in millions a second; `None` where nothing can be said yet.
+    mb_per_s: Option<f64>,
+    /// Bytes of memory for a byte of the image, pages of zeros included.
+    ratio: Option<f64>,
+    /// Seconds that are left if it goes on as it did.
+    eta: Option<f64>,
+}
+
+impl Figures {
+    fn new(p: &Progress, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        let over = |n: f64, by: f64| (by > 0.0).then(|| n / by);
+        let left = p.pages_total.saturating_sub(p.pages) as f64;
+        let memory = p.pages as f64 * PAGE as f64;
+        Self {
+            percent: percent(p),
+            seconds,
+            mb_per_s: over(p.memory_bytes as f64 / 1e6, seconds),
+            ratio: over(memory, p.image_bytes as f64),
+            eta: over(left * seconds, p.pages as f64),
+        }
+    }
+
+    fn bar(&self) -> String {
+        let full = self.percent as usize * HASHES / 100;
+        format!("[{}{}]", "#".repeat(full), "-".repeat(HASHES - full))
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{:3} %", self.percent);
+        if let Some(rate) = self.mb_per_s {
+            words += &format!(", {rate:.1} MB/s");
+        }
+        if let Some(ratio) = self.ratio {
+            words += &format!(", ratio {ratio:.2}");
+        }
+        match self.eta {
+            Some(_) if self.percent == 100 => words += &format!(", {} s", self.seconds.ceil()),
+            Some(eta) => words += &format!(", {} left", time(eta)),
+            None => {}
+        }
+        words
+    }
+
+    fn json(&self, p: &Progress) -> Json {
+        let float = |n: Option<f64>| n.map_or(Json::Null, Json::Float);
+        Json::object([
+            ("pages", Json::Int(p.pages)),
+            ("pages_total", Json::Int(p.pages_total)),
+            ("memory_bytes", Json::Int(p.memory_bytes)),
+            ("image_bytes", Json::Int(p.image_bytes)),
+            ("seconds", Json::Float(self.seconds)),
+            ("mb_per_s", float(self.mb_per_s)),
+            ("ratio", float(self.ratio)),
+            ("eta_s", float(self.eta)),
+        ])
+    }
+}
+
+/// A time that is left: `59 s`, `3:07 min`, `2:05 h`.
+fn time(seconds: f64) -> String {
+    let s = seconds.ceil() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{}:{:02} min", s / 60, s % 60),
+        _ => format!("{}:{:02} h", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// A terminal to look at.
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Screen {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn progress(pages: u64) -> Progress {
+        Progress {
+            pages,
+            pages_total: 1000,
+            memory_bytes: pages * 4096 / 2,
+            image_bytes: pages * 1024,
+        }
+    }
+
+    /// A save of 1000 pages, one each 10 ms.
+    fn save(style: Style) -> String {
+        let screen = Screen::default();
+        let mut r = Reporter::with("saving", style, Box::new(screen.clone()));
+        for page in 0..1000 {
+            r.update_at(&progress(page), Duration::from_millis(10 * page));
+        }
+        r.finish_at(&progress(1000), Duration::from_secs(10));
+        drop(r);
+        screen.text()
+    }
+
+    #[test]
+    fn a_bar_is_one_line() {
+        let text = save(Style::Bar(80));
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.ends_with('\n'));
+        // Four a second for ten seconds, and the end.
+        let pictures: Vec<&str> = text.trim_end_matches('\n').split('\r').skip(1).collect();
+        assert_eq!(pictures.len(), 41);
+        let half = "saving [##########----------]  50 %, 0.2 MB/s, ratio 4.00, 5 s left";
+        assert_eq!(pictures[20].trim_end(), half);
+        let end = "saving [####################] 100 %, 0.2 MB/s, ratio 4.00, 10 s";
+        assert_eq!(pictures[40].trim_end(), end);
+        assert!(pictures.iter().all(|p| p.len() < 80));
+        // Nothing of an older picture shows through.
+        assert!(pictures
+            .windows(2)
+            .all(|w| w[1].len() >= w[0].trim_end().len()));
+    }
+
+    #[test]
+    fn a_bar_fits_its_terminal() {
+        let text = save(Style::Bar(20));
+        assert!(text.split('\r').all(|p| p.trim_end().len() < 20), "{text}");
+        assert_eq!(save(Style::Bar(0)).matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn lines_come_each_ten_percent() {
+        let text = save(Style::Lines);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[0], "saving  10 %, 0.2 MB/s, ratio 4.00, 9 s left");
+        assert_eq!(lines[9], "saving 100 %, 0.2 MB/s, ratio 4.00, 10 s");
+        assert!(!text.contains('\r'));
+    }
+
+    #[test]
+    fn json_comes_each_second() {
+        let text = save(Style::Json);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 11);
+        assert_eq!(
+            lines[10],
+            "{\"pages\": 1000, \"pages_total\": 1000, \"memory_bytes\": 2048000, \
+             \"image_bytes\": 1024000, \"seconds\": 10.000, \"mb_per_s\": 0.205, \
+             \"ratio\": 4.000, \"eta_s\": 0.000}"
+        );
+        assert!(lines[0].contains("\"mb_per_s\": null, \"ratio\": null, \"eta_s\": null"));
+    }
+
+    #[test]
+    fn an_error_has_a_line_of_its_own() {
+        let screen = Screen::default();
+        let mut r = Reporter::with("saving", Style::Bar(80), Box::new(screen.clone()));
+        r.update_at(&progress(5), Duration::from_secs(1));
+        drop(r);
+        assert!(screen.text().ends_with('\n'));
+        let none = Reporter::with("saving", Style::Bar(80), Box::new(screen.clone()));
+        let before = screen.text();
+        drop(none);
+        assert_eq!(screen.text(), before);
+    }
+
+    #[test]
+    fn odd_numbers_do_no_harm() {
+        let odd = [0, 1, u64::MAX];
+        for (pages, pages_total) in odd.iter().flat_map(|p| odd.map(|t| (*p, t))) {
+            let p = Progress {
+                pages,
+                pages_total,
+                memory_bytes: u64::MAX,
+                image_bytes: 0,
+            };
+            let f = Figures::new(&p, Duration::ZERO);
+            let line = format!("{} {} {}", f.bar(), f.words(), f.json(&p).line());
+            assert!(!line.contains("NaN") && !line.contains("inf"), "{line}");
+        }
+        assert_eq!(
+            (time(59.1), time(187.0)),
+            ("1:00 min".into(), "3:07 min".into())
+        );
+        assert_eq!((time(0.2), time(7500.0)), ("1 s".into(), "2:05 h".into()));
+    }
+
+    #[test]
+    fn a_gone_terminal_ends_nothing() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let mut r = Reporter::with("saving", Style::Json, Box::new(Gone));
+        let mut abort = Abort::never();
+        let mut callback = watch(&mut r, &mut abort);
+        assert_eq!(callback(&progress(1)), ControlFlow::Continue(()));
+        drop(callback);
+        abort.request();
+        assert_eq!(
+            watch(&mut r, &mut abort)(&progress(2)),
+            ControlFlow::Break(())
+        );
+    }
+}
