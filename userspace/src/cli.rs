@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use kjump_abi::DEFAULT_WINDOW_END;
 
+use crate::cmd::image::ImageArgs;
 use crate::exit::EXIT_CODES;
 use crate::parse;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Status(Status),
     /// Tell whether this machine can jump, and what to mend if not
     Doctor,
+    /// Look at a saved image, check it, or give it up
+    Image(ImageArgs),
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says
     #[command(after_help = crate::init::HELP)]
     Init,

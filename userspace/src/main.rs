@@ -7,6 +7,7 @@ mod config;
 mod device;
 mod error;
 mod exit;
+mod figures;
 mod init;
 mod json;
 mod loader;

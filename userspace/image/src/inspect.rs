@@ -120,7 +120,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// A UUID as people write it.
-fn uuid(bytes: &[u8; 16]) -> String {
+pub fn uuid(bytes: &[u8; 16]) -> String {
     let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16].map(|r| hex(&bytes[r]));
     format!("{a}-{b}-{c}-{d}-{e}")
 }

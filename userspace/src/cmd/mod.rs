@@ -2,6 +2,7 @@
 
 mod back;
 mod doctor;
+pub mod image;
 mod jump;
 mod load;
 mod status;
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Unload => unload::run(),
         Command::Status(args) => status::run(&args),
         Command::Doctor => doctor::run(),
+        Command::Image(args) => image::run(&args),
         Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),
     }
