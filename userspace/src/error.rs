@@ -263,6 +263,36 @@ pub enum Error {
         /// Why.
         source: kjump_image::Error,
     },
+    /// What is mounted or swapped on was written since the image was made.
+    #[error(
+        "{target}: stale image: {source}; going on with it would destroy that: boot as ever, and \
+         use `kjump image discard {target}`"
+    )]
+    Stale {
+        /// Where the image is.
+        target: String,
+        /// What differs.
+        source: kjump_guard::Stale,
+    },
+    /// A filesystem or swap area cannot be watched, or a swap area's signature not be changed.
+    #[error("{device}: {source}")]
+    Guard {
+        /// The device.
+        device: String,
+        /// Why.
+        source: kjump_guard::Error,
+    },
+    /// A filesystem is mounted that no guard knows.
+    #[error(
+        "{device}: {kind} is mounted, and nobody could tell whether it is written while the \
+         machine is off; unmount it, or use --allow-unknown"
+    )]
+    Unwatched {
+        /// The device, or what else is mounted.
+        device: String,
+        /// The filesystem's name.
+        kind: String,
+    },
     /// The user said so, with a signal or a key, where no image was being written.
     #[error("{verb}: stopped; nothing was changed")]
     Aborted {

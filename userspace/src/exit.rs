@@ -31,6 +31,7 @@ Exit codes:
   29  a rung of the way down failed; this kernel goes on as before
   30  init run by hand               31  this kernel is itself a peer
   32  wrong configuration file       33  no target given
+  34  a filesystem or swap area that cannot be watched for changes
   40  the peer came back with a status other than 0
   41  the peer panicked and came back
   50  no image                       51  image torn or unfinished
@@ -78,6 +79,9 @@ impl Error {
             Error::Open { .. } => 56,
             Error::Refused { source, .. } => refused(source),
             Error::Save { source, .. } => save(source),
+            Error::Stale { .. } => 55,
+            Error::Guard { source, .. } => guard(source),
+            Error::Unwatched { .. } => 34,
             Error::Aborted { .. } => 57,
         }
     }
@@ -104,6 +108,13 @@ fn save(error: &Save) -> u8 {
         Save::Stopped => 57,
         Save::Io { .. } | Save::CommitUnknown { .. } => 58,
         _ => 1,
+    }
+}
+
+fn guard(error: &kjump_guard::Error) -> u8 {
+    match error {
+        kjump_guard::Error::Io { .. } => 58,
+        _ => 34,
     }
 }
 
@@ -148,6 +159,25 @@ mod tests {
             assert!(e.to_string().starts_with("/dev/vda2: "));
             assert!(EXIT_CODES.contains(&format!("  {code}  ")));
         }
+    }
+
+    #[test]
+    fn guards() {
+        let (name, what) = ("ext /dev/vda1".into(), "it was mounted since".into());
+        let stale = Error::Stale {
+            target: "/dev/vda2".into(),
+            source: kjump_guard::Stale { name, what },
+        };
+        assert_eq!(stale.exit_code(), 55);
+        assert!(stale.to_string().contains("ext /dev/vda1: it was mounted"));
+        let guard = |source| {
+            let device = "/dev/vda1".into();
+            Error::Guard { device, source }.exit_code()
+        };
+        let (kind, what) = (kjump_guard::Kind::Swap, "x");
+        let source = io::Error::other("x");
+        assert_eq!(guard(kjump_guard::Error::Io { what, source }), 58);
+        assert_eq!(guard(kjump_guard::Error::Unsupported { kind, what }), 34);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod loader;
 mod logger;
 mod parse;
 mod progress;
+mod swap;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -4,17 +4,16 @@ use std::fs::File;
 use std::io;
 
 use clap::{Args, Subcommand};
-use kjump_image::layout::SKIPPED;
-use kjump_image::{
-    discard, hex, uuid, wipe, Device, Image, Inspection, Refusal, Source, State, StreamSource,
-    Totals,
-};
+use kjump_guard::Kind;
+use kjump_image::{discard, wipe, Device, Image, Refusal, Source, State, StreamSource};
 
+use super::inspection::{report, sums, word};
 use super::say;
 use crate::abort::Abort;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::progress::Reporter;
+use crate::swap;
 
 /// Arguments of `image`.
 #[derive(Debug, Args)]
@@ -53,6 +52,15 @@ struct Answer {
     refusal: Option<Refusal>,
 }
 
+/// Which swap areas are to be made usable again.
+#[derive(Debug, PartialEq, Eq)]
+enum Swap {
+    /// The image's, by UUID.
+    Of(Vec<[u8; 16]>),
+    /// Whatever is hidden: the image does not say any more.
+    All,
+}
+
 impl From<String> for Answer {
     fn from(text: String) -> Self {
         let refusal = None;
@@ -69,7 +77,7 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
             let mut reporter = Reporter::new("checking", one.json, !one.json);
             (one, verify(one, &mut reporter, &mut Abort::watch()))
         }
-        What::Discard(one) => (one, give_up(one)),
+        What::Discard(one) => (one, discard_and_show(one)),
     };
     let refused = result.and_then(|answer| {
         say(answer.text.trim_end())?;
@@ -133,7 +141,40 @@ fn verify(one: &One, reporter: &mut Reporter, abort: &mut Abort) -> Result<Answe
     Ok(Answer { text, refusal })
 }
 
-fn give_up(one: &One) -> Result<Answer> {
+/// Gives the image up, then the swap areas back: in this order, as using them makes it stale.
+fn discard_and_show(one: &One) -> Result<Answer> {
+    let (what, swap) = give_up(one)?;
+    let shown = match &swap {
+        Swap::Of(none) if none.is_empty() => Vec::new(),
+        Swap::Of(uuids) => swap::show(|found| uuids.contains(&found.uuid)),
+        Swap::All => swap::show(|_| true),
+    };
+    let mut devices = Vec::new();
+    for (device, shown) in shown {
+        match shown {
+            Ok(()) => devices.push(device),
+            Err(e) => log::warn!("{e}; this swap area stays as it is: make it anew with mkswap"),
+        }
+    }
+    let text = if one.json {
+        let devices = devices.into_iter().map(Json::Str).collect();
+        Json::object([
+            ("discarded", Json::Bool(true)),
+            ("what", Json::str(what)),
+            ("swap", Json::Array(devices)),
+        ])
+        .line()
+    } else {
+        let lines = devices
+            .iter()
+            .map(|device| format!("\n{device}: this swap area can be used again"));
+        format!("{}: {what}", one.target) + &lines.collect::<String>()
+    };
+    Ok(text.into())
+}
+
+/// Gives the image up; says what that came to.
+fn give_up(one: &One) -> Result<(&'static str, Swap)> {
     let failed = |source| Error::Save {
         target: one.target.clone(),
         source,
@@ -141,31 +182,28 @@ fn give_up(one: &One) -> Result<Answer> {
     if one.target == "-" {
         return Err(failed(kjump_image::Error::Stream));
     }
-    let what = match Image::inspect_only(one.device(true)?) {
-        Ok(image) if matches!(image.state(), State::Discarded { .. }) => {
-            "the image was discarded before"
-        }
+    match Image::inspect_only(one.device(true)?) {
         Ok(image) => {
+            let areas = image.guards().iter();
+            let areas = areas.filter(|g| g.kind == Kind::Swap.number());
+            let swap = Swap::Of(areas.map(|g| g.device).collect());
+            if matches!(image.state(), State::Discarded { .. }) {
+                return Ok(("the image was discarded before", swap));
+            }
             let seal = *image.seal();
             discard(&mut image.into_source(), &seal).map_err(failed)?;
-            "the image is discarded"
+            Ok(("the image is discarded", swap))
         }
         // Not kjump's, or not readable: nothing to be written over.
         Err(e @ (Refusal::NoImage(_) | Refusal::Io { .. } | Refusal::NoMemory(_))) => {
-            return Err(one.refused(e));
+            Err(one.refused(e))
         }
         // Begun by kjump, and of no use: then there is nothing to keep a mark for.
         Err(_) => {
             wipe(&mut one.device(true)?).map_err(failed)?;
-            "what was left of an image is wiped out"
+            Ok(("what was left of an image is wiped out", Swap::All))
         }
-    };
-    let text = if one.json {
-        Json::object([("discarded", Json::Bool(true)), ("what", Json::str(what))]).line()
-    } else {
-        format!("{}: {what}", one.target)
-    };
-    Ok(text.into())
+    }
 }
 
 impl One {
@@ -191,81 +229,6 @@ impl One {
             source,
         })
     }
-}
-
-/// A state in a word.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Stream => "stream",
-        State::Committed => "committed",
-        State::Withdrawn { .. } => "withdrawn",
-        State::Resuming { .. } => "used",
-        State::Discarded { .. } => "discarded",
-    }
-}
-
-fn sums(t: &Totals) -> Json {
-    Json::object([
-        ("image_bytes", Json::Int(t.image_bytes)),
-        ("chunks", Json::Int(t.chunks)),
-        ("runs", Json::Int(t.runs)),
-        ("data_pages", Json::Int(t.data_pages)),
-        ("zero_pages", Json::Int(t.zero_pages)),
-        ("stored_bytes", Json::Int(t.stored_bytes)),
-        ("raw_chunks", Json::Int(t.raw_chunks)),
-    ])
-}
-
-/// What [`Inspection`]'s `Display` says, for programs.
-fn report(i: &Inspection) -> Json {
-    let h = &i.header;
-    let time = match i.state {
-        State::Stream | State::Committed => Json::Null,
-        State::Withdrawn { time } | State::Resuming { time } | State::Discarded { time } => {
-            Json::Int(time)
-        }
-    };
-    let hexadecimal = |n: u64| Json::Str(format!("{n:#x}"));
-    let ram = h
-        .ram
-        .iter()
-        .map(|r| Json::object([("start", hexadecimal(r.start)), ("end", hexadecimal(r.end))]));
-    let skipped = SKIPPED.iter().zip(h.skipped);
-    let guards = i.guards.iter().map(|(kind, label, len)| {
-        Json::object([
-            ("kind", Json::Int((*kind).into())),
-            ("label", Json::str(label)),
-            ("bytes", Json::Int(*len as u64)),
-        ])
-    });
-    Json::object([
-        ("uuid", Json::str(uuid(&h.uuid))),
-        ("state", Json::str(word(i.state))),
-        ("state_time", time),
-        ("created", Json::Int(h.created)),
-        ("release", Json::str(&h.release)),
-        ("arch", Json::Int(h.arch.into())),
-        ("snapshot", Json::Bool(h.snapshot)),
-        ("build", Json::str(hex(&h.build_id))),
-        ("fingerprint", Json::Str(format!("{:#018x}", h.fingerprint))),
-        ("window_end", hexadecimal(h.window_end)),
-        ("jump_back_entry", hexadecimal(h.jump_back_entry)),
-        ("ram", Json::Array(ram.collect())),
-        ("pages", Json::Int(h.pages)),
-        (
-            "skipped",
-            Json::Object(
-                skipped
-                    .map(|(name, n)| (name.to_string(), Json::Int(n)))
-                    .collect(),
-            ),
-        ),
-        ("compression", Json::str(h.codec.name())),
-        ("chunk_pages", Json::Int(h.chunk_pages.into())),
-        ("totals", i.totals.as_ref().map_or(Json::Null, sums)),
-        ("ratio", i.ratio().map_or(Json::Null, Json::Float)),
-        ("guards", Json::Array(guards.collect())),
-    ])
 }
 
 #[cfg(test)]

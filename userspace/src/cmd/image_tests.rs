@@ -58,12 +58,16 @@ fn header() -> Header {
 
 /// Saves 64 pages, half of them zeros.
 fn save(target: impl kjump_image::Target) {
-    let guards = [Guard {
-        kind: 1,
-        label: "/dev/vda1 \"/\"".into(),
+    let guard = |kind: Kind, label: &str| Guard {
+        kind: kind.number(),
+        device: [kind.number() as u8; 16],
+        label: label.into(),
         data: vec![1; 9],
-        ..Guard::default()
-    }];
+    };
+    let guards = [
+        guard(Kind::Ext, "/dev/vda1 \"/\""),
+        guard(Kind::Swap, "/dev/vda3"),
+    ];
     let mut w = Writer::begin(target, &header(), &guards, Options::default()).unwrap();
     for i in 0..64u64 {
         let byte = if i % 2 == 0 { 0 } else { i as u8 };
@@ -90,8 +94,12 @@ fn inspected(file: &Temporary) -> u8 {
     code(&file.one(), inspect(&file.one()))
 }
 
+/// Without touching this machine's swap areas.
 fn given_up(file: &Temporary) -> u8 {
-    code(&file.one(), give_up(&file.one()))
+    code(
+        &file.one(),
+        give_up(&file.one()).map(|(what, _)| what.to_string().into()),
+    )
 }
 
 /// Without a word, and without the signals that belong to the whole process.
@@ -114,7 +122,7 @@ fn a_good_image() {
         "\"ram\": [{\"start\": \"0x0\", \"end\": \"0x1040000\"}]",
         "\"pages\": 64, \"skipped\": {\"free\": 3, \"hole\": 0",
         "\"data_pages\": 32, \"zero_pages\": 32",
-        "\"guards\": [{\"kind\": 1, \"label\": \"/dev/vda1 \\\"/\\\"\", \"bytes\": 9}]",
+        "\"guards\": [{\"kind\": 1, \"label\": \"/dev/vda1 \\\"/\\\"\", \"bytes\": 9}, ",
     ] {
         assert!(line.contains(part), "{part} in {line}");
     }
@@ -167,15 +175,21 @@ fn an_unfinished_image() {
     let w = Writer::begin(file.device(), &header(), &[], Options::default()).unwrap();
     drop(w);
     assert_eq!((inspected(&file), verified(&file)), (51, 51));
-    assert_eq!(given_up(&file), 0);
+    assert_eq!(give_up(&file.one()).unwrap().1, Swap::All);
     assert_eq!(inspected(&file), 50);
 }
 
 #[test]
 fn an_image_is_given_up_for_good() {
     let file = saved("discarded");
-    assert_eq!(given_up(&file), 0);
-    assert_eq!(given_up(&file), 0);
+    // The swap areas are told every time: the first time may have been cut short.
+    let swap = Swap::Of(vec![[Kind::Swap.number() as u8; 16]]);
+    assert_eq!(
+        give_up(&file.one()).unwrap(),
+        ("the image is discarded", swap)
+    );
+    let (what, swap) = give_up(&file.one()).unwrap();
+    assert!(what.contains("before") && swap != Swap::Of(vec![]));
     assert_eq!((inspected(&file), verified(&file)), (0, 53));
     let machine = Machine {
         arch: header().arch,
@@ -215,7 +229,7 @@ fn a_stream_in_a_file() {
         target: "-".into(),
         json: false,
     };
-    assert_eq!(code(&pipe, give_up(&pipe)), 56);
+    assert_eq!(give_up(&pipe).unwrap_err().exit_code(), 56);
     assert!(pipe
         .refused(Refusal::NoImage("x"))
         .to_string()

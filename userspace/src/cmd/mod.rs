@@ -3,6 +3,7 @@
 mod back;
 mod doctor;
 pub mod image;
+mod inspection;
 mod jump;
 mod load;
 mod status;
