@@ -8,7 +8,7 @@ use crate::session::{self, Opener};
 use crate::sys;
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::fs::{File, Kiocb};
-use kernel::iov::IovIterDest;
+use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::mm::virt::VmaNew;
 use kernel::prelude::*;
@@ -34,7 +34,7 @@ macro_rules! arguments {
         )*
     };
 }
-arguments!(Prepare, Segment, Commit, Jump, Back, Unload, Status);
+arguments!(Prepare, Segment, Commit, Jump, Back, Unload, Status, Request, Claim, Enter, Range);
 
 /// Copies the argument in, lets `f` act on it, and copies it out: also when `f` fails, as it may
 /// say there what failed.
@@ -92,6 +92,9 @@ impl MiscDevice for Device {
                     .writer()
                     .write_slice(block)
             })?,
+            abi::IOC_REQUEST => exchange(arg, |a| session::request(opener, a))?,
+            abi::IOC_CLAIM => exchange(arg, |a| session::claim(opener, a))?,
+            abi::IOC_ENTER => exchange(arg, |a| session::enter(opener, a))?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -101,12 +104,22 @@ impl MiscDevice for Device {
         if !old::present() {
             return Err(ENODEV);
         }
-        sys::old_mmap(file, vma)
+        sys::old_mmap(file, vma, old::writable())
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
         let done = old::read(position, iov.len(), |bytes| iov.copy_to_iter(bytes))?;
+        if done == 0 && !iov.is_empty() {
+            return Err(EFAULT);
+        }
+        *kiocb.ki_pos_mut() += done as i64;
+        Ok(done)
+    }
+
+    fn write_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+        let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
+        let done = old::write(position, iov.len(), |bytes| iov.copy_from_iter(bytes))?;
         if done == 0 && !iov.is_empty() {
             return Err(EFAULT);
         }

@@ -4,7 +4,7 @@
 
 use crate::abi::{
     crc32, Handoff, Mailbox, Range, ARCH_I386, ARCH_X86_64, HANDOFF_MAGIC, HANDOFF_RANGES,
-    HANDOFF_VERSION, STATUS_NONE,
+    HANDOFF_VERSION, REQUEST_SIZE, STATUS_NONE,
 };
 use crate::arch;
 use crate::sys::{self, memory};
@@ -58,9 +58,21 @@ pub(crate) fn fill(block: &mut Handoff, contents: &Contents) -> Result {
     block.peer_map = contents.peer_map.into();
     block.peer_map_size = contents.peer_map_size.into();
     block.mailbox.status = STATUS_NONE;
+    seal(block);
+    Ok(())
+}
+
+/// Leaves `text` for the peer. It is shorter than the block's room.
+pub(crate) fn request(block: &mut Handoff, text: &[u8]) {
+    block.request = [0; REQUEST_SIZE];
+    block.request[..text.len()].copy_from_slice(text);
+    seal(block);
+}
+
+/// Brings the checksum up to date.
+fn seal(block: &mut Handoff) {
     block.crc = 0;
     block.crc = crc32(0, &covered(block)[..COVERED]);
-    Ok(())
 }
 
 /// Readies the mailbox for an entry into the peer with `command`.

@@ -11,6 +11,7 @@
 mod abi;
 #[path = "../arch/mod.rs"]
 mod arch;
+mod claim;
 mod device;
 mod gate;
 mod handoff;

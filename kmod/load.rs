@@ -287,6 +287,17 @@ impl Load {
         self.gate.control().target = target;
     }
 
+    /// Leaves `text`, shorter than a block's room, for the peer.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the load goes one way.
+    pub(crate) fn request(&mut self, text: &[u8]) -> Result {
+        let page = self.handoff.as_mut().ok_or(EOPNOTSUPP)?;
+        handoff::request(page.view_mut(), text);
+        Ok(())
+    }
+
     /// What the peer answered.
     pub(crate) fn answer(&self) -> Option<&abi::Mailbox> {
         self.handoff
@@ -319,6 +330,12 @@ impl Side for Load {
     }
 
     fn returned(&mut self) {
-        window::refill(&self.list);
+        let resumed = self
+            .answer()
+            .is_some_and(|mailbox| mailbox.status == abi::STATUS_RESUMED);
+        match &self.page_map {
+            Some(map) if resumed => map.refill(),
+            _ => window::refill(&self.list),
+        }
     }
 }

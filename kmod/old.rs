@@ -5,6 +5,9 @@
 //! An address above the window is itself. One in the window is in the shadow, and the exchange
 //! list says where; a page that was free over there was not backed up and reads as zeros. What is
 //! not that kernel's RAM is not there.
+//!
+//! Claimed memory (see `claim`) goes by the same way: RAM that belongs to no kernel that runs, to
+//! be written with what a saved kernel left there.
 
 use crate::abi::{Handoff, ListPage, Range, ENTRY_OURS, HANDOFF_RANGES, LIST_ENTRIES};
 use crate::pages::{Page, PAGE_SIZE};
@@ -28,6 +31,8 @@ struct Old {
     ram: [Range; HANDOFF_RANGES],
     ram_count: usize,
     zero: Page,
+    /// Claimed, not another kernel's.
+    writable: bool,
 }
 
 kernel::sync::global_lock! {
@@ -86,6 +91,28 @@ pub(crate) fn take(block: &Handoff) -> Result {
         ram: block.ram,
         ram_count: block.ram_count as usize,
         zero: Page::new()?,
+        writable: false,
+    };
+    *OLD.lock() = Some(old);
+    Ok(())
+}
+
+/// Forgets the last entry's memory and takes claimed RAM, which may be written.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn take_claimed(ranges: &[Range]) -> Result {
+    forget();
+    let mut ram = [Range { start: 0, end: 0 }; HANDOFF_RANGES];
+    let count = ranges.len().min(HANDOFF_RANGES);
+    ram[..count].copy_from_slice(&ranges[..count]);
+    let old = Old {
+        shadow: KVVec::new(),
+        ram,
+        ram_count: count,
+        zero: Page::new()?,
+        writable: true,
     };
     *OLD.lock() = Some(old);
     Ok(())
@@ -102,14 +129,22 @@ pub(crate) fn present() -> bool {
     OLD.lock().is_some()
 }
 
-/// Calls `f` with the frame that holds the contents of old frame `pgoff`, or 0 if there is none.
-/// The lock is held meanwhile: what `f` maps is zapped by a later [`forget`].
-pub(crate) fn with_frame<R>(pgoff: usize, f: impl FnOnce(u32) -> R) -> R {
+/// Whether it may be written.
+pub(crate) fn writable() -> bool {
+    OLD.lock().as_ref().is_some_and(|old| old.writable)
+}
+
+/// Calls `f` with a function that tells the frame which holds the contents of old frame `pgoff`,
+/// or 0 if there is none. The lock is held meanwhile: what `f` maps is zapped by a later
+/// [`forget`].
+pub(crate) fn with_frames<R>(f: impl FnOnce(&dyn Fn(usize) -> u32) -> R) -> R {
     let guard = OLD.lock();
-    f(guard
-        .as_ref()
-        .and_then(|old| old.frame(pgoff).ok())
-        .unwrap_or(0))
+    f(&|pgoff| {
+        guard
+            .as_ref()
+            .and_then(|old| old.frame(pgoff).ok())
+            .unwrap_or(0)
+    })
 }
 
 /// The frame that holds the contents of old frame `frame`.
@@ -146,51 +181,80 @@ impl Old {
     }
 }
 
-/// Reads old memory from byte `position` on, handing pieces to `sink` until it has `length` bytes
-/// or what follows is no RAM. Returns the bytes read.
+/// A run of old frames whose contents lie in consecutive frames: the first of those, where in it
+/// byte `at` is, and the bytes from there on, up to `length`.
+///
+/// # Errors
+///
+/// Those of [`frame`] for the first frame.
+fn run_at(at: u64, length: usize) -> Result<(u32, usize, usize)> {
+    let first = usize::try_from(at / PAGE_SIZE as u64).map_err(|_| ENXIO)?;
+    let offset = (at % PAGE_SIZE as u64) as usize;
+    let backing = frame(first)?;
+    let wanted = (length + offset).div_ceil(PAGE_SIZE).min(CHUNK as usize) as u32;
+    let run = (1..wanted)
+        .find(|&i| frame(first + i as usize).ok() != Some(backing + i))
+        .unwrap_or(wanted);
+    let count = (run as usize * PAGE_SIZE - offset).min(length);
+    Ok((backing, offset, count))
+}
+
+/// Goes through old memory from byte `position` on, handing mapped pieces to `each` until it has
+/// had `length` bytes, takes less of a piece than there is, or what follows is no RAM. Returns the
+/// bytes gone through.
 ///
 /// # Errors
 ///
 /// Those of [`frame`] if there is nothing at `position`; `ENOMEM`.
-pub(crate) fn read(
+fn walk(
     position: u64,
     length: usize,
-    mut sink: impl FnMut(&[u8]) -> usize,
+    mut each: impl FnMut(&mut OldMemory, usize, usize) -> usize,
 ) -> Result<usize> {
     let mut done = 0;
     while done < length {
-        let at = position + done as u64;
-        let first = usize::try_from(at / PAGE_SIZE as u64).map_err(|_| ENXIO)?;
-        let offset = (at % PAGE_SIZE as u64) as usize;
-        let backing = match frame(first) {
-            Ok(backing) => backing,
+        let (backing, offset, count) = match run_at(position + done as u64, length - done) {
+            Ok(run) => run,
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         };
-        let wanted = (length - done + offset)
-            .div_ceil(PAGE_SIZE)
-            .min(CHUNK as usize) as u32;
-        let run = (1..wanted)
-            .find(|&i| frame(first + i as usize).ok() != Some(backing + i))
-            .unwrap_or(wanted);
-        let count = (run as usize * PAGE_SIZE - offset).min(length - done);
-        let copied = copy_run(backing, run, offset, count, &mut sink)?;
-        done += copied;
-        if copied < count {
+        let size = (offset + count).next_multiple_of(PAGE_SIZE);
+        let mut memory = OldMemory::map(backing * PAGE_SIZE as u32, size)?;
+        let taken = each(&mut memory, offset, count);
+        done += taken;
+        if taken < count {
             break;
         }
     }
     Ok(done)
 }
 
-/// Hands `count` bytes from `offset` on of a run of frames to `sink`.
-fn copy_run(
-    backing: u32,
-    run: u32,
-    offset: usize,
-    count: usize,
-    sink: &mut impl FnMut(&[u8]) -> usize,
+/// Reads old memory, handing pieces to `sink`, which tells how much it took; see [`walk`].
+pub(crate) fn read(
+    position: u64,
+    length: usize,
+    mut sink: impl FnMut(&[u8]) -> usize,
 ) -> Result<usize> {
-    let memory = OldMemory::map(backing * PAGE_SIZE as u32, run as usize * PAGE_SIZE)?;
-    Ok(sink(&memory.bytes()[offset..offset + count]))
+    walk(position, length, |memory, offset, count| {
+        sink(&memory.bytes()[offset..offset + count])
+    })
+}
+
+/// Writes claimed memory, having `source` fill the pieces and tell how much it filled; see
+/// [`walk`].
+///
+/// # Errors
+///
+/// `EACCES` for what is another kernel's.
+pub(crate) fn write(
+    position: u64,
+    length: usize,
+    mut source: impl FnMut(&mut [u8]) -> usize,
+) -> Result<usize> {
+    if !writable() {
+        return Err(if present() { EACCES } else { ENODEV });
+    }
+    walk(position, length, |memory, offset, count| {
+        source(&mut memory.bytes_mut()[offset..offset + count])
+    })
 }

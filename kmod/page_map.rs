@@ -13,7 +13,7 @@
 
 use crate::list::ExchangeList;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
-use crate::sys::memory::{self, FrameKind};
+use crate::sys::memory::{self, FrameKind, FreeFill};
 use kernel::prelude::*;
 
 /// Frames whose bits fit a page.
@@ -121,6 +121,28 @@ impl PageMap {
         self.set_run(0, 1);
         counts.saved += 1;
         self.counts = counts;
+    }
+
+    /// Gives the allocator its free pages back as it left them, after memory was restored from an
+    /// image, which has none of them. Interrupts are off, and have been since [`mark`](Self::mark)
+    /// as far as this kernel knows.
+    pub(crate) fn refill(&self) {
+        let fill = FreeFill::current();
+        if fill == FreeFill::None || memory::free_pages_unmapped() {
+            return;
+        }
+        for &[mut frame, end] in &self.ranges {
+            while frame < end {
+                let (kind, length) = memory::frame_run(frame, end);
+                if kind == FrameKind::Free {
+                    for free in frame..frame + length {
+                        // SAFETY: RAM, free, and interrupts are off on the only CPU.
+                        unsafe { fill.fill(free) }
+                    }
+                }
+                frame += length;
+            }
+        }
     }
 
     fn set_run(&mut self, frame: u32, length: u32) {

@@ -171,13 +171,27 @@ impl Peer {
             .map(|m| unsafe { m.get_mut(offset_of!(Handoff, mailbox)) })
     }
 
-    /// Readies the way back with `status` as the answer.
-    pub(crate) fn answer(&mut self, status: u32) {
+    /// Readies the way back with `status` as the answer, and why in words.
+    pub(crate) fn answer(&mut self, status: u32, reason: &[u8; abi::REASON_SIZE]) {
         let entry = self.entry;
         self.gate.control().target = entry;
         if let Some(mailbox) = self.mailbox() {
             mailbox.status = status;
+            mailbox.reason = *reason;
+            mailbox.reason[abi::REASON_SIZE - 1] = 0;
         }
+    }
+
+    /// Whether all of these ranges are RAM of the kernel that this one was entered from; true if
+    /// it left no handoff.
+    pub(crate) fn owns(&self, ranges: &[abi::Range]) -> bool {
+        self.block.as_ref().is_none_or(|memory| {
+            let block = block_of(memory);
+            let ram = &block.ram[..(block.ram_count as usize).min(block.ram.len())];
+            ranges
+                .iter()
+                .all(|r| ram.iter().any(|o| o.start <= r.start && r.end <= o.end))
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rungs::Options;
 use kernel::prelude::*;
 
 /// Flags and knob of a jump, checked.
-fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Options> {
+pub(super) fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Options> {
     if reserved != [0; 2] || flags & !(abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS) != 0 {
         return Err(EOPNOTSUPP);
     }
@@ -40,7 +40,7 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
 
     let mut session = SESSION.lock();
     match session.state {
-        State::Empty | State::Preparing(_) => return Err(ENODATA),
+        State::Empty | State::Preparing(_) | State::Claimed(_) => return Err(ENODATA),
         State::Away => return Err(EINPROGRESS),
         State::Peer(_) => return Err(EXDEV),
         State::Loaded(_) | State::Returned(_) => {}
@@ -120,7 +120,7 @@ pub(crate) fn back(request: &mut abi::Back) -> Result {
     }
     drop(session);
 
-    peer.answer(request.status);
+    peer.answer(request.status, &request.reason);
     // What is mapped of old memory must not be read any more once another entry has come.
     old::forget();
     let (record, result) = jump::jump(&mut *peer, symbols, options);

@@ -8,15 +8,19 @@
 //! `EINPROGRESS` rather than put to sleep, which would keep tasks from being frozen.
 
 mod crossing;
+mod restore;
 
 pub(crate) use crossing::{back, jump};
+pub(crate) use restore::{claim, enter};
 
 use crate::abi;
+use crate::claim::Claimed;
 use crate::load::{Load, Preparation};
 use crate::peer::Peer;
 use crate::sys::{self, symbols::Symbols};
 use kernel::prelude::*;
 use kernel::sync::SetOnce;
+use kernel::uaccess::{UserPtr, UserSlice};
 
 /// A number for each open file.
 pub(crate) type Opener = u32;
@@ -29,6 +33,7 @@ enum State {
     Away,
     Returned(KBox<Load>),
     Peer(KBox<Peer>),
+    Claimed(KBox<Claimed>),
 }
 
 /// The session.
@@ -90,6 +95,14 @@ pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Resu
 }
 
 impl Session {
+    /// Frees whatever is held.
+    fn release(&mut self) {
+        if matches!(self.state, State::Claimed(_)) {
+            crate::old::forget();
+        }
+        self.state = State::Empty;
+    }
+
     /// Makes `opener` the owner.
     fn claim(&mut self, opener: Opener) -> Result {
         match self.owner {
@@ -116,10 +129,10 @@ pub(crate) fn close(opener: Opener) {
         session.owner = None;
         let held = matches!(
             session.state,
-            State::Preparing(_) | State::Loaded(_) | State::Returned(_)
+            State::Preparing(_) | State::Loaded(_) | State::Returned(_) | State::Claimed(_)
         );
         if held && !session.keep {
-            session.state = State::Empty;
+            session.release();
         }
     }
 }
@@ -140,7 +153,7 @@ pub(crate) fn prepare(opener: Opener, request: &mut abi::Prepare) -> Result {
         State::Peer(_) => return Err(EXDEV),
         State::Away => return Err(EINPROGRESS),
         State::Preparing(_) if session.owner != Some(opener) => return Err(EBUSY),
-        State::Loaded(_) | State::Returned(_) => return Err(EEXIST),
+        State::Loaded(_) | State::Returned(_) | State::Claimed(_) => return Err(EEXIST),
         State::Empty | State::Preparing(_) => {}
     }
     session.claim(opener)?;
@@ -223,9 +236,40 @@ pub(crate) fn unload(opener: Opener, request: &abi::Unload) -> Result {
         _ => {}
     }
     session.claim(opener)?;
-    session.state = State::Empty;
+    session.release();
     session.owner = None;
     Ok(())
+}
+
+/// [`abi::IOC_REQUEST`]: leaves a text for the peer.
+///
+/// # Errors
+///
+/// `E2BIG` for a text that is too long; `ENODATA` if nothing is loaded; `EOPNOTSUPP` if what is
+/// loaded goes one way; `EFAULT`; `EINPROGRESS`; `EBUSY`; `EXDEV` in a peer.
+pub(crate) fn request(opener: Opener, request: &abi::Request) -> Result {
+    if request.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    let length = usize::try_from(request.len).map_err(|_| E2BIG)?;
+    if length >= abi::REQUEST_SIZE {
+        return Err(E2BIG);
+    }
+    let address = usize::try_from(request.buf).map_err(|_| EFAULT)?;
+    let mut text = KVec::new();
+    UserSlice::new(UserPtr::from_addr(address), length).read_all(&mut text, GFP_KERNEL)?;
+    let mut session = SESSION.lock();
+    match session.state {
+        State::Loaded(_) | State::Returned(_) => {}
+        State::Away => return Err(EINPROGRESS),
+        State::Peer(_) => return Err(EXDEV),
+        _ => return Err(ENODATA),
+    }
+    session.claim(opener)?;
+    match &mut session.state {
+        State::Loaded(load) | State::Returned(load) => load.request(&text),
+        _ => Err(ENODATA),
+    }
 }
 
 /// [`abi::IOC_STATUS`]: fills in `status`.
@@ -265,6 +309,7 @@ pub(crate) fn status(status: &mut abi::Status) {
             status.handoff = peer.block_phys().into();
             abi::STATE_PEER
         }
+        State::Claimed(_) => abi::STATE_CLAIMED,
     };
 }
 

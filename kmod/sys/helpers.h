@@ -19,6 +19,7 @@ u32 kjh_page_offset(void);
 u32 kjh_low_memory_end(void);
 bool kjh_pfn_is_ram(u32 pfn);
 bool kjh_pfn_is_free(u32 pfn);
+bool kjh_nobodys(u32 first, u32 end);
 u32 kjh_frame_run(u32 pfn, u32 end, u32 *kind);
 #define KJH_FRAME_USED 0
 #define KJH_FRAME_FREE 1
@@ -64,12 +65,13 @@ const char *kjh_release(void);
 u32 kjh_tsc_khz(void);
 bool kjh_read_msr(u32 msr, u32 *low, u32 *high);
 void kjh_watch_panics(bool on);
-int kjh_old_mmap(void *file, void *vma);
-u32 kjh_old_insert(void *vmf, unsigned long pfn);
+int kjh_old_mmap(void *file, void *vma, bool writable);
+u32 kjh_old_insert(void *vmf, unsigned long pgoff, unsigned long pfn);
+#define KJH_FAULT_MAPPED 0x100
 void kjh_old_zap(void);
 
 /* Implemented in Rust, called from helpers.c */
-u32 kjump_old_fault(void *vmf, unsigned long pgoff);
+u32 kjump_old_fault(void *vmf, unsigned long pgoff, unsigned long first, unsigned long end);
 void kjump_panicked(const char *message);
 
 #endif

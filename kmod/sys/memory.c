@@ -2,6 +2,7 @@
 /*
  * Physical memory: raw pages, RAM ranges, what a frame is used for. See helpers.h.
  */
+#include <linux/highmem.h>
 #include <linux/ioport.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -48,6 +49,27 @@ bool kjh_pfn_is_free(u32 pfn)
 	struct page *page = pfn_to_online_page(pfn);
 
 	return page && is_free_buddy_page(page);
+}
+
+/*
+ * Whether page frames @first to @end - 1 are nobody's here: neither this kernel's RAM nor a
+ * device's registers. What firmware has reserved counts as nobody's, as that is how a peer is told
+ * of the other kernel's RAM. No lock: RAM is entered at boot, and a device that comes later finds
+ * no place among what firmware says is reserved.
+ */
+bool kjh_nobodys(u32 first, u32 end)
+{
+	resource_size_t start = (resource_size_t)first << PAGE_SHIFT;
+	resource_size_t last = ((resource_size_t)end << PAGE_SHIFT) - 1;
+	struct resource *res;
+
+	for (res = iomem_resource.child; res; res = res->sibling) {
+		if (res->end < start || res->start > last)
+			continue;
+		if (res->desc != IORES_DESC_RESERVED || res->child)
+			return false;
+	}
+	return true;
 }
 
 static u32 frame_kind(struct page *page)
@@ -125,6 +147,8 @@ u32 kjh_free_fill(void)
 
 void kjh_fill_page(u32 pfn, u32 how)
 {
-	memset(__va((phys_addr_t)pfn << PAGE_SHIFT), how == KJH_FILL_POISON ? PAGE_POISON : 0,
-	       PAGE_SIZE);
+	void *page = kmap_local_pfn(pfn);
+
+	memset(page, how == KJH_FILL_POISON ? PAGE_POISON : 0, PAGE_SIZE);
+	kunmap_local(page);
 }

@@ -57,6 +57,12 @@ pub(crate) fn is_free(pfn: u32) -> bool {
     unsafe { bindings::kjh_pfn_is_free(pfn) }
 }
 
+/// Whether none of the frames `[first, end)` is RAM of this kernel, or a device's.
+pub(crate) fn nobodys(first: u32, end: u32) -> bool {
+    // SAFETY: any frames may be asked for.
+    unsafe { bindings::kjh_nobodys(first, end) }
+}
+
 /// What a frame of RAM is, as far as saving it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameKind {
@@ -136,7 +142,7 @@ impl FreeFill {
     ///
     /// # Safety
     ///
-    /// The page is RAM in the direct map, free, and nobody can allocate it meanwhile.
+    /// The page is RAM, free, and nobody can allocate it meanwhile.
     pub(crate) unsafe fn fill(self, pfn: u32) {
         let how = match self {
             Self::None => return,

@@ -86,11 +86,16 @@ impl Drop for PanicWatch {
 ///
 /// # Errors
 ///
-/// `EACCES` if the mapping is to be written through; `EBUSY` if another device node is mapped.
-pub(crate) fn old_mmap(file: &kernel::fs::File, vma: &kernel::mm::virt::VmaNew) -> Result {
+/// `EACCES` if the mapping is to be written through and it is not `writable`, or not shared;
+/// `EBUSY` if another device node is mapped.
+pub(crate) fn old_mmap(
+    file: &kernel::fs::File,
+    vma: &kernel::mm::virt::VmaNew,
+    writable: bool,
+) -> Result {
     // SAFETY: both belong to an mmap call under way.
     kernel::error::to_result(unsafe {
-        bindings::kjh_old_mmap(file.as_ptr().cast(), vma.as_ptr().cast())
+        bindings::kjh_old_mmap(file.as_ptr().cast(), vma.as_ptr().cast(), writable)
     })
 }
 
@@ -100,13 +105,31 @@ pub(crate) fn old_zap() {
     unsafe { bindings::kjh_old_zap() }
 }
 
-/// Called on a fault in a mapping of old memory at page offset `pgoff`; a `vm_fault_t`.
+/// Called on a fault in a mapping of old memory at page offset `pgoff`; a `vm_fault_t`. The
+/// mapping has page offsets from `first` up to `end`, of which those around are mapped with it.
 #[no_mangle]
-extern "C" fn kjump_old_fault(vmf: *mut core::ffi::c_void, pgoff: usize) -> u32 {
+extern "C" fn kjump_old_fault(
+    vmf: *mut core::ffi::c_void,
+    pgoff: usize,
+    first: usize,
+    end: usize,
+) -> u32 {
     // Page frame 0 is never handed out, and stands for "nothing there".
-    crate::old::with_frame(pgoff, |frame| {
-        // SAFETY: the fault being handled, on a mapping set up by `old_mmap`.
-        unsafe { bindings::kjh_old_insert(vmf, frame as usize) }
+    crate::old::with_frames(|frame| {
+        let insert = |pgoff: usize| {
+            // SAFETY: the fault being handled, on a mapping set up by `old_mmap`, at an offset
+            // inside that mapping.
+            unsafe { bindings::kjh_old_insert(vmf, pgoff, frame(pgoff) as usize) }
+        };
+        let answer = insert(pgoff);
+        if answer == bindings::KJH_FAULT_MAPPED {
+            for around in (first..end).filter(|&at| at != pgoff && frame(at) != 0) {
+                if insert(around) != bindings::KJH_FAULT_MAPPED {
+                    break;
+                }
+            }
+        }
+        answer
     })
 }
 

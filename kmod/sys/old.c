@@ -32,9 +32,16 @@ static void old_close(struct vm_area_struct *vma)
 	mutex_unlock(&old_lock);
 }
 
+/* Pages mapped at one fault, aligned to as many: whoever reads or writes memory does so in order. */
+#define AROUND 256
+
 static vm_fault_t old_fault(struct vm_fault *vmf)
 {
-	return (__force vm_fault_t)kjump_old_fault(vmf, vmf->pgoff);
+	unsigned long start = vmf->vma->vm_pgoff, end = start + vma_pages(vmf->vma);
+	unsigned long first = round_down(vmf->pgoff, AROUND);
+
+	return (__force vm_fault_t)kjump_old_fault(vmf, vmf->pgoff, max(first, start),
+						   min(first + AROUND, end));
 }
 
 static const struct vm_operations_struct old_ops = {
@@ -43,13 +50,15 @@ static const struct vm_operations_struct old_ops = {
 	.fault = old_fault,
 };
 
-int kjh_old_mmap(void *opened, void *area)
+int kjh_old_mmap(void *opened, void *area, bool writable)
 {
 	struct file *file = opened;
 	struct vm_area_struct *vma = area;
 	int ret = 0;
 
-	if (vma->vm_flags & VM_WRITE)
+	/* A private mapping is never written through: it would be copies. */
+	writable = writable && (vma->vm_flags & VM_SHARED);
+	if ((vma->vm_flags & VM_WRITE) && !writable)
 		return -EACCES;
 	mutex_lock(&old_lock);
 	if (old_areas && old_mapping != file->f_mapping) {
@@ -57,20 +66,24 @@ int kjh_old_mmap(void *opened, void *area)
 	} else {
 		old_mapping = file->f_mapping;
 		old_areas++;
-		vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
+		vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP,
+			     writable ? VM_NONE : VM_MAYWRITE);
 		vma->vm_ops = &old_ops;
 	}
 	mutex_unlock(&old_lock);
 	return ret;
 }
 
-u32 kjh_old_insert(void *fault, unsigned long pfn)
+static_assert(KJH_FAULT_MAPPED == (__force u32)VM_FAULT_NOPAGE);
+
+u32 kjh_old_insert(void *fault, unsigned long pgoff, unsigned long pfn)
 {
 	struct vm_fault *vmf = fault;
+	unsigned long offset = pgoff - vmf->vma->vm_pgoff;
 
 	if (!pfn)
 		return (__force u32)VM_FAULT_SIGBUS;
-	return (__force u32)vmf_insert_pfn(vmf->vma, vmf->address, pfn);
+	return (__force u32)vmf_insert_pfn(vmf->vma, vmf->vma->vm_start + (offset << PAGE_SHIFT), pfn);
 }
 
 /* Old memory is about to be another: let every mapping fault again. */

@@ -5,11 +5,16 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::raw::c_int;
+use std::os::unix::fs::FileExt;
 
 use kjump_abi as abi;
-use kjump_abi::{Back, Commit, Handoff, Jump, Prepare, Segment, Status, Unload, ABI_VERSION};
+use kjump_abi::{
+    Back, Claim, Commit, Enter, Handoff, Jump, Prepare, Range, Request, Segment, Status, Unload,
+    ABI_VERSION,
+};
 use rustix::io::Errno;
 use rustix::ioctl::{ioctl, opcode, Opcode, Updater};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 
 use crate::error::{Error, Result};
 
@@ -46,6 +51,9 @@ argument! {
     Unload = abi::IOC_UNLOAD,
     Status = abi::IOC_STATUS,
     Handoff = abi::IOC_HANDOFF,
+    Request = abi::IOC_REQUEST,
+    Claim = abi::IOC_CLAIM,
+    Enter = abi::IOC_ENTER,
 }
 
 fn call<T: Argument>(fd: impl AsFd, argument: &mut T) -> std::result::Result<(), Errno> {
@@ -179,6 +187,70 @@ impl Device {
         Ok(s)
     }
 
+    /// Leaves a text for the peer.
+    pub fn request(&self, text: &str) -> std::result::Result<(), Errno> {
+        let mut r = Request {
+            version: ABI_VERSION,
+            flags: 0,
+            buf: text.as_ptr() as usize as u64,
+            len: text.len() as u64,
+        };
+        call(&self.0, &mut r)
+    }
+
+    /// Takes RAM that is not this kernel's, to be written. In a peer this ends the way back.
+    pub fn claim(&self, ranges: &[Range]) -> std::result::Result<(), Errno> {
+        let mut c = Claim {
+            version: ABI_VERSION,
+            flags: 0,
+            count: ranges.len() as u32,
+            reserved: 0,
+            ranges: ranges.as_ptr() as usize as u64,
+        };
+        call(&self.0, &mut c)
+    }
+
+    /// Enters what was written into claimed RAM; returns only if a rung of the way down fails.
+    pub fn enter(&self, argument: &mut Enter) -> std::result::Result<(), Errno> {
+        argument.version = ABI_VERSION;
+        call(&self.0, argument)
+    }
+
+    /// Reads old memory at physical address `at`, bytes.
+    pub fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, at)
+    }
+
+    /// Writes claimed memory at physical address `at`, bytes.
+    pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, at)
+    }
+
+    /// Maps `len` bytes of old or claimed memory from physical address `at` on, both whole pages;
+    /// claimed memory may be mapped to be written. Pages that are no RAM may be part of it, but
+    /// must not be touched.
+    pub fn map(&self, at: u64, len: usize, write: bool) -> io::Result<Memory> {
+        let mut protection = ProtFlags::READ;
+        protection.set(ProtFlags::WRITE, write);
+        // SAFETY: a mapping at an address of the kernel's choice touches no memory that Rust
+        // knows of.
+        let start = unsafe {
+            mmap(
+                core::ptr::null_mut(),
+                len,
+                protection,
+                MapFlags::SHARED,
+                &self.0,
+                at,
+            )?
+        };
+        Ok(Memory {
+            start: start.cast(),
+            len,
+            write,
+        })
+    }
+
     /// In a peer: a copy of the handoff block.
     pub fn handoff(&self) -> std::result::Result<Box<Handoff>, Errno> {
         // SAFETY: a handoff block consists of integers, for which zero is a value.
@@ -186,6 +258,65 @@ impl Device {
         call(&self.0, &mut *h)?;
         Ok(h)
     }
+}
+
+/// A piece of old or claimed memory, mapped; see [`Device::map`].
+pub struct Memory {
+    start: *mut u8,
+    len: usize,
+    write: bool,
+}
+
+impl Memory {
+    /// The bytes `[at, at + len)` of the piece, which are RAM.
+    ///
+    /// # Panics
+    ///
+    /// If they are not inside.
+    pub fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        assert!(at <= self.len && len <= self.len - at);
+        // SAFETY: mapped as long as `self` lives; the kernel that owns the memory does not run.
+        // What is no RAM is not asked for: that would be SIGBUS, and no undefined behaviour.
+        unsafe { core::slice::from_raw_parts(self.start.add(at), len) }
+    }
+
+    /// The same, to be written.
+    ///
+    /// # Panics
+    ///
+    /// If they are not inside, or the piece was not mapped to be written.
+    pub fn bytes_mut(&mut self, at: usize, len: usize) -> &mut [u8] {
+        assert!(self.write && at <= self.len && len <= self.len - at);
+        // SAFETY: as above, and borrowed through `self` only.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Device::map`, and no slice of it outlives `self`.
+        // It fails for what is not mapped only.
+        let _ = unsafe { munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// `SNAPSHOT_PLATFORM_SUPPORT` and `SNAPSHOT_POWER_OFF` of `include/uapi/linux/suspend_ioctls.h`.
+const SNAPSHOT_PLATFORM_SUPPORT: Opcode = opcode::none(b'3', 15);
+const SNAPSHOT_POWER_OFF: Opcode = opcode::none(b'3', 16);
+
+/// Enters ACPI S4 by the kernel's own door for that, `/dev/snapshot`. Returns only if it fails.
+pub fn enter_s4() -> io::Result<()> {
+    let snapshot = File::options().read(true).open("/dev/snapshot")?;
+    // SAFETY: this number takes an `int` by value: 1, the platform's way down.
+    unsafe {
+        ioctl(
+            &snapshot,
+            rustix::ioctl::IntegerSetter::<SNAPSHOT_PLATFORM_SUPPORT>::new_usize(1),
+        )?
+    };
+    // SAFETY: this number takes nothing.
+    unsafe { ioctl(&snapshot, rustix::ioctl::NoArg::<SNAPSHOT_POWER_OFF>::new())? };
+    Ok(())
 }
 
 /// `WDIOC_SETTIMEOUT` of `include/uapi/linux/watchdog.h`.

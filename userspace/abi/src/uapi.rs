@@ -12,7 +12,7 @@ use core::mem::{offset_of, size_of};
 
 /// Version of the ioctls below; in the first field of each argument. A module refuses another
 /// with `EPROTONOSUPPORT`.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The device's path.
 pub const DEVICE: &str = "/dev/kjump";
@@ -44,6 +44,12 @@ pub const IOC_UNLOAD: u32 = iowr::<Unload>(0xe5);
 pub const IOC_STATUS: u32 = iowr::<Status>(0xe6);
 /// In a peer: a copy of the handoff block: [`Handoff`].
 pub const IOC_HANDOFF: u32 = iowr::<Handoff>(0xe7);
+/// Leaves a text for the peer in the handoff block: [`Request`].
+pub const IOC_REQUEST: u32 = iowr::<Request>(0xe8);
+/// Takes RAM that is not this kernel's, to be written: [`Claim`].
+pub const IOC_CLAIM: u32 = iowr::<Claim>(0xe9);
+/// Enters what was written into claimed RAM, for good: [`Enter`].
+pub const IOC_ENTER: u32 = iowr::<Enter>(0xea);
 
 /// Argument of [`IOC_PREPARE`].
 #[repr(C)]
@@ -129,7 +135,7 @@ pub const JUMP_HOTPLUG_CPUS: u32 = 2;
 
 /// Argument of [`IOC_BACK`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Back {
     /// In: [`ABI_VERSION`].
     pub version: u32,
@@ -141,6 +147,67 @@ pub struct Back {
     pub fail_at: u32,
     /// Out, when the peer is entered again: the new command word.
     pub command: u32,
+    /// Out: as [`Jump::failed_rung`].
+    pub failed_rung: u32,
+    /// Must be 0.
+    pub reserved: [u32; 2],
+    /// In: why, in words; NUL-terminated, or empty.
+    pub reason: [u8; REASON_SIZE],
+}
+
+impl Default for Back {
+    fn default() -> Self {
+        // SAFETY: all fields are integers or arrays of integers, for which zero is a value.
+        unsafe { core::mem::zeroed() }
+    }
+}
+
+/// Argument of [`IOC_REQUEST`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: address of the text in the caller.
+    pub buf: u64,
+    /// In: its length, bytes; less than [`REQUEST_SIZE`].
+    pub len: u64,
+}
+
+/// Argument of [`IOC_CLAIM`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claim {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: entries at `ranges`, `1..=HANDOFF_RANGES`.
+    pub count: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// In: address of an array of [`Range`] in the caller: whole pages of RAM below 4 GiB,
+    /// ascending.
+    pub ranges: u64,
+}
+
+/// Argument of [`IOC_ENTER`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Enter {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: `JUMP_*`.
+    pub flags: u32,
+    /// In: physical address of the first instruction, in claimed RAM: a jump-back entry, or a
+    /// kernel's 32-bit entry.
+    pub entry: u64,
+    /// In: physical address of boot_params (i386: handed over in ESI), or 0.
+    pub boot_params: u64,
+    /// In: as [`Jump::fail_at`].
+    pub fail_at: u32,
     /// Out: as [`Jump::failed_rung`].
     pub failed_rung: u32,
     /// Must be 0.
@@ -163,6 +230,11 @@ pub const STATUS_MAX: u32 = 0x7fff_ffff;
 pub const STATUS_NONE: u32 = 0x8000_0000;
 /// [`Jump::status`]: the peer panicked; [`Mailbox::reason`] has the message.
 pub const STATUS_PANIC: u32 = 0x8000_0001;
+/// [`Jump::status`]: this kernel's memory was saved and has been restored; whoever restored it
+/// wrote this into the mailbox. The peer that the jump went to is gone.
+pub const STATUS_RESUMED: u32 = 0x8000_0002;
+/// Bytes of a reason in words, its NUL included.
+pub const REASON_SIZE: usize = 128;
 
 /// Command words by name. Words of `0x6b63xxxx` ("kc") are kjump's; `0x6b630001` is the number
 /// that seed 000 gives. Others are the users' own.
@@ -171,6 +243,7 @@ pub const COMMANDS: &[(&str, u32)] = &[
     ("hibernate", 0x6b63_0001),
     ("shell", 0x6b63_0002),
     ("run", 0x6b63_0003),
+    ("resume", 0x6b63_0004),
 ];
 
 /// The rungs of the way down by name, in the order they are taken; rung N is `RUNGS[N - 1]`.
@@ -206,8 +279,18 @@ pub const STATE_AWAY: u32 = 3;
 pub const STATE_RETURNED: u32 = 4;
 /// [`Status::state`]: this kernel is itself a peer: a handoff was found.
 pub const STATE_PEER: u32 = 5;
+/// [`Status::state`]: RAM that is not this kernel's was claimed, to restore another one.
+pub const STATE_CLAIMED: u32 = 6;
 /// Names of the states by number.
-pub const STATES: &[&str] = &["empty", "preparing", "loaded", "away", "returned", "peer"];
+pub const STATES: &[&str] = &[
+    "empty",
+    "preparing",
+    "loaded",
+    "away",
+    "returned",
+    "peer",
+    "claimed",
+];
 
 /// Slots of [`Status::stamps`]: `stamps[0]` is the start, `stamps[N]` the moment rung N was
 /// reached, `stamps[STAMP_LEAVE]` just before the stub, `stamps[STAMP_RETURN]` just after it,
@@ -274,7 +357,7 @@ pub struct Status {
     /// Time stamps of the last jump in TSC ticks; 0 where a moment was not reached.
     pub stamps: [u64; STAMP_COUNT],
     /// Why the peer came back, if it said so in words; NUL-terminated.
-    pub reason: [u8; 128],
+    pub reason: [u8; REASON_SIZE],
 }
 /// [`Status::flags`]: what is loaded goes one way.
 pub const STATUS_FLAG_ONE_WAY: u32 = 1;
@@ -372,12 +455,17 @@ pub struct Handoff {
     pub image_uuid: [u8; 16],
     /// A's RAM, ascending.
     pub ram: [Range; HANDOFF_RANGES],
+    /// What A asks of the peer, in words: lines of `key=value`, NUL-terminated; docs/protocol.md
+    /// lists the keys.
+    pub request: [u8; REQUEST_SIZE],
     /// Zeros.
     pub reserved: [u8; HANDOFF_RESERVED],
     /// Outside the checksum: written by either side at each crossing.
     pub mailbox: Mailbox,
 }
-const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - 256;
+/// Bytes that a handoff block has for a request, its NUL included.
+pub const REQUEST_SIZE: usize = 2560;
+const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - REQUEST_SIZE - 256;
 
 /// The last 256 bytes of a handoff block.
 #[repr(C)]
@@ -392,7 +480,7 @@ pub struct Mailbox {
     /// Counts the entries into the peer, from 1.
     pub entries: u32,
     /// Peer → A: why it came back, in words; NUL-terminated.
-    pub reason: [u8; 128],
+    pub reason: [u8; REASON_SIZE],
     /// Zeros.
     pub reserved: [u8; 112],
 }
@@ -471,13 +559,18 @@ const _: () = {
     assert!(offset_of!(Segment, buf) == 8 && offset_of!(Segment, memsz) == 32);
     assert!(size_of::<Commit>() == 32);
     assert!(offset_of!(Commit, entry) == 8 && offset_of!(Commit, boot_params) == 16);
-    assert!(size_of::<Jump>() == 32 && size_of::<Back>() == 32 && size_of::<Unload>() == 8);
+    assert!(size_of::<Jump>() == 32 && size_of::<Back>() == 160 && size_of::<Unload>() == 8);
+    assert!(offset_of!(Back, reason) == 32 && size_of::<Request>() == 24);
+    assert!(size_of::<Claim>() == 24 && size_of::<Enter>() == 40);
+    assert!(offset_of!(Claim, ranges) == 16 && offset_of!(Enter, entry) == 8);
+    assert!(offset_of!(Enter, fail_at) == 24);
     assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128);
     assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
     assert!(offset_of!(Status, stamps) == 104);
     assert!(size_of::<Handoff>() == 4096);
     assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
     assert!(offset_of!(Handoff, image_uuid) == 160 && offset_of!(Handoff, ram) == 176);
+    assert!(offset_of!(Handoff, request) == 1200);
     assert!(offset_of!(Handoff, mailbox) == 4096 - 256 && size_of::<Mailbox>() == 256);
     assert!(size_of::<ControlSlot>() == 16 && size_of::<Range>() == 16);
     assert!(size_of::<ListEntry>() == 8 && size_of::<ListPage>() == 4096);
