@@ -108,6 +108,7 @@ mod tests {
             };
             let f = Figures::new(&p, Duration::ZERO);
             let line = format!("{} {} {}", f.bar(), f.words(), f.json(&p).line());
+            assert!(line.contains("\"mb_per_s\": null, \"ratio\": null"));
             assert!(!line.contains("NaN") && !line.contains("inf"), "{line}");
         }
         assert_eq!(

@@ -39,7 +39,9 @@ pub struct Reporter {
     style: Style,
     out: Box<dyn Write>,
     started: Instant,
-    shown: Option<Duration>,
+    /// When something was shown last. The first figures would be those of one chunk, so they are
+    /// left out.
+    shown: Duration,
     /// The last multiple of [`STEP`] that has had its line.
     step: u64,
     /// Columns in use of a line that is not ended yet.
@@ -83,7 +85,7 @@ impl Reporter {
             style,
             out,
             started: Instant::now(),
-            shown: None,
+            shown: Duration::ZERO,
             step: 0,
             open: 0,
         }
@@ -100,7 +102,7 @@ impl Reporter {
     }
 
     fn update_at(&mut self, progress: &Progress, now: Duration) {
-        let due = |every| self.shown.is_none_or(|shown| now >= shown + every);
+        let due = |every| now >= self.shown + every;
         let step = percent(progress) / STEP;
         let due = match self.style {
             Style::Bar(_) => due(BAR_EVERY),
@@ -110,7 +112,7 @@ impl Reporter {
         };
         if due {
             self.step = step;
-            self.shown = Some(now);
+            self.shown = now;
             self.show(progress, now);
         }
     }
@@ -227,11 +229,11 @@ mod tests {
         assert!(text.ends_with('\n'));
         // Four a second for ten seconds, and the end.
         let pictures: Vec<&str> = text.trim_end_matches('\n').split('\r').skip(1).collect();
-        assert_eq!(pictures.len(), 41);
+        assert_eq!(pictures.len(), 40);
         let half = "saving [##########----------]  50 %, 0.2 MB/s, ratio 4.00, 5 s left";
-        assert_eq!(pictures[20].trim_end(), half);
+        assert_eq!(pictures[19].trim_end(), half);
         let end = "saving [####################] 100 %, 0.2 MB/s, ratio 4.00, 10 s";
-        assert_eq!(pictures[40].trim_end(), end);
+        assert_eq!(pictures[39].trim_end(), end);
         assert!(pictures.iter().all(|p| p.len() < 80));
         // Nothing of an older picture shows through.
         assert!(pictures
@@ -260,14 +262,14 @@ mod tests {
     fn json_comes_each_second() {
         let text = save(Style::Json);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 11);
+        assert_eq!(lines.len(), 10);
         assert_eq!(
-            lines[10],
+            lines[9],
             "{\"pages\": 1000, \"pages_total\": 1000, \"memory_bytes\": 2048000, \
              \"image_bytes\": 1024000, \"seconds\": 10.000, \"mb_per_s\": 0.205, \
              \"ratio\": 4.000, \"eta_s\": 0.000}"
         );
-        assert!(lines[0].contains("\"mb_per_s\": null, \"ratio\": null, \"eta_s\": null"));
+        assert!(lines[0].contains("\"pages\": 100,") && lines[0].ends_with("\"eta_s\": 9.000}"));
     }
 
     #[test]
