@@ -240,7 +240,10 @@ pub enum Error {
     #[error("no target: set `target` in /etc/kjump.toml, or use --target /dev/…")]
     NoTarget,
     /// The target cannot be opened.
-    #[error("{target}: {}; give a partition, or a file made by `kjump target create`", plain(source))]
+    #[error(
+        "{target}: {}; give a partition, or a file made by `kjump target create`",
+        plain(source)
+    )]
     Open {
         /// As the user wrote it.
         target: String,
