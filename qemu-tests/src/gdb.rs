@@ -134,14 +134,15 @@ mod tests {
                 }
                 theirs.write_all(answer.as_bytes()).unwrap();
             }
-            String::from_utf8(heard).unwrap()
+            // The port stays open: the client acknowledges what it hears.
+            (String::from_utf8(heard).unwrap(), theirs)
         });
         let mut gdb = Gdb::attach(ours).unwrap();
         gdb.break_at(0x1f0_0010).unwrap();
         gdb.go().unwrap();
         gdb.wait_stop(Duration::from_secs(5)).unwrap();
         drop(gdb);
-        let heard = stub.join().unwrap();
+        let (heard, _port) = stub.join().unwrap();
         assert!(heard.contains("$Z1,1f00010,1#"), "{heard}");
     }
 }

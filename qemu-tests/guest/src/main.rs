@@ -5,9 +5,11 @@
 //! wrong on stderr, and ends with 0 only if all was well.
 
 mod counter;
+mod fill;
 mod memory;
 mod old;
 mod pattern;
+mod poke;
 mod raw;
 mod scribble;
 mod tcp;
@@ -28,6 +30,10 @@ const PROGRAMS: &[Program] = &[
     ("writer-verify", "FILE", writer::verify),
     ("tcp", "PROGRESS", tcp::run),
     ("pattern", "PERCENT SEED FIFO REPORT", pattern::run),
+    ("ramfill", "AMOUNT SEED DIR", fill::fill),
+    ("ramcheck", "SEED DIR", fill::check),
+    ("peek", "FILE OFFSET LENGTH", poke::peek),
+    ("poke", "FILE OFFSET HEX", poke::poke),
     ("plant", "PERCENT SEED REPORT", old::plant),
     ("old", "SEED INDEX:FRAME…", old::old),
     ("page-map", "INDEX:FRAME…", old::page_map),
