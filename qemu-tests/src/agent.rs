@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use crate::console::{Console, Wait};
+use crate::ending::{Start, Waiting};
 
 /// What a command in the guest printed, and how it ended.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl Output {
         }
     }
 }
+
+/// The shell's first word.
+const READY: &str = "::ready";
+/// How often a wait looks whether the machine is alive.
+const POLL: Duration = Duration::from_millis(500);
 
 /// A connection to the shell in A.
 pub struct Agent {
@@ -49,9 +55,53 @@ impl Agent {
 
     /// Waits for the shell's first word. `alive` is asked now and then; its error ends the wait.
     pub fn wait_ready(&self, end: Instant, alive: &dyn Fn() -> Result<()>) -> Result<()> {
-        self.listen(0, "::ready", end, alive)
+        self.listen(0, READY, end, alive)
             .map(drop)
             .context("waiting for A's userspace")
+    }
+
+    /// What is to be remembered of the line sent last, whose output began at `mark`, when the
+    /// machine goes off under it.
+    pub fn waiting(&self, mark: usize) -> Waiting {
+        Waiting {
+            number: self.number,
+            said: self.heard.since(mark),
+        }
+    }
+
+    /// Waits for the first word of a machine that may go on where another one was: either the
+    /// line that was running there ends, or a new shell is ready. From then on commands run.
+    pub fn take_over(
+        &mut self,
+        waiting: &Waiting,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Start> {
+        let verdict = format!("::rc {} ", waiting.number);
+        self.number = waiting.number;
+        loop {
+            match self.heard.poll_for(0, &verdict, POLL) {
+                Wait::Found(heard) => return parse(&heard, &verdict).map(Start::Resumed),
+                Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(0)),
+                Wait::Nothing if self.heard.since(0).contains(READY) => return Ok(Start::Booted),
+                Wait::Nothing if Instant::now() > end => {
+                    bail!(
+                        "neither resumed nor booted; last heard: \"{}\"",
+                        self.tail(0)
+                    )
+                }
+                Wait::Nothing => alive()?,
+            }
+        }
+    }
+
+    /// Whether the line sent last has ended, and how, without waiting.
+    pub fn ended(&self, mark: usize) -> Option<Result<Output>> {
+        let verdict = format!("::rc {} ", self.number);
+        match self.heard.poll_for(mark, &verdict, Duration::ZERO) {
+            Wait::Found(heard) => Some(parse(&heard, &verdict)),
+            _ => None,
+        }
     }
 
     fn listen(
@@ -62,10 +112,7 @@ impl Agent {
         alive: &dyn Fn() -> Result<()>,
     ) -> Result<String> {
         loop {
-            match self
-                .heard
-                .poll_for(mark, needle, Duration::from_millis(500))
-            {
+            match self.heard.poll_for(mark, needle, POLL) {
                 Wait::Found(text) => return Ok(text),
                 Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(mark)),
                 Wait::Nothing if Instant::now() > end => {
@@ -141,6 +188,27 @@ mod tests {
         assert_eq!((output.rc, output.text.as_str()), (3, "a\nb"));
         let output = parse("no newline::rc 8 0", "::rc 8 ").unwrap();
         assert_eq!(output.ok().unwrap(), "no newline");
+    }
+
+    #[test]
+    fn a_machine_goes_on_or_is_a_new_one() {
+        let waiting = Waiting {
+            number: 4,
+            said: String::new(),
+        };
+        let hear = |text: &'static [u8]| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(text).unwrap();
+            let mut agent = Agent::new(ours).unwrap();
+            let end = Instant::now() + Duration::from_secs(5);
+            let start = agent.take_over(&waiting, end, &|| Ok(())).unwrap();
+            assert_eq!(agent.number, 4);
+            drop(theirs);
+            start
+        };
+        let resumed = hear(b"resumed\n::rc 4 0\n");
+        assert!(matches!(resumed, Start::Resumed(o) if o.rc == 0 && o.text == "resumed"));
+        assert!(matches!(hear(b"::ready\n"), Start::Booted));
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl Artifacts {
         self.0.join("busybox")
     }
 
+    /// Debian's sqlite3 for i386, with its libraries: `bin/` and `lib/`.
+    pub fn sqlite(&self) -> PathBuf {
+        self.0.join("sqlite")
+    }
+
     /// The programs of `qemu-tests/guest`.
     pub fn guest(&self) -> PathBuf {
         self.0.join("guest/guest")

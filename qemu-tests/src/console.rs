@@ -122,6 +122,27 @@ impl Console {
         }
     }
 
+    /// Waits until `needle` has come in after `mark`, whether or not its line has an end.
+    pub fn wait_text(&self, mark: usize, needle: &str, timeout: Duration) -> Result<()> {
+        let end = Instant::now() + timeout;
+        loop {
+            let state = self.state();
+            let (found, closed) = (state.text[mark..].contains(needle), state.closed);
+            if found {
+                return Ok(());
+            }
+            if closed {
+                bail!("the machine went off while we waited for \"{needle}\"");
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no \"{needle}\" within {} s", timeout.as_secs());
+            }
+            // The guard goes into the wait and, with it, away.
+            drop(self.shared.1.wait_timeout(state, left));
+        }
+    }
+
     /// As [`Console::wait_for`], for callers that look at something else in between.
     pub fn poll_for(&self, mark: usize, needle: &str, timeout: Duration) -> Wait {
         let end = Instant::now() + timeout;

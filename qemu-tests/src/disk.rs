@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
-/// Runs one of e2fsprogs, which may live outside a user's PATH.
-fn e2fs(program: &str, arguments: &[&str], image: &Path) -> Result<String> {
+/// Runs a program that makes or checks disk images, which may live outside a user's PATH.
+fn tool(program: &str, arguments: &[&str], image: &Path) -> Result<String> {
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new(program)
         .args(arguments)
@@ -17,7 +17,7 @@ fn e2fs(program: &str, arguments: &[&str], image: &Path) -> Result<String> {
         .env("PATH", format!("{path}:/usr/sbin:/sbin"))
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("{program} (package e2fsprogs)"))?;
+        .with_context(|| format!("{program}: run `cargo xtask setup`"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!(
@@ -29,15 +29,56 @@ fn e2fs(program: &str, arguments: &[&str], image: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// Creates a sparse image with nothing in it.
+pub fn empty(image: &Path, mebibytes: u64) -> Result<()> {
+    Ok(File::create(image)?.set_len(mebibytes << 20)?)
+}
+
 /// Creates a sparse image with an empty ext4 in it.
 pub fn ext4(image: &Path, mebibytes: u64) -> Result<()> {
-    File::create(image)?.set_len(mebibytes << 20)?;
-    e2fs("mkfs.ext4", &["-q", "-F"], image).map(drop)
+    empty(image, mebibytes)?;
+    tool("mkfs.ext4", &["-q", "-F"], image).map(drop)
+}
+
+/// Creates a sparse image with an empty FAT in it.
+pub fn vfat(image: &Path, mebibytes: u64) -> Result<()> {
+    empty(image, mebibytes)?;
+    tool("mkfs.vfat", &[], image).map(drop)
+}
+
+/// Creates a sparse image with an empty XFS in it; XFS wants 300 MiB.
+pub fn xfs(image: &Path, mebibytes: u64) -> Result<()> {
+    empty(image, mebibytes)?;
+    tool("mkfs.xfs", &["-q", "-f"], image).map(drop)
+}
+
+/// Creates a sparse image with an empty btrfs in it; btrfs wants 110 MiB.
+pub fn btrfs(image: &Path, mebibytes: u64) -> Result<()> {
+    empty(image, mebibytes)?;
+    tool("mkfs.btrfs", &["-q", "-f"], image).map(drop)
+}
+
+/// Creates a sparse image with a swap area in it.
+pub fn swap(image: &Path, mebibytes: u64) -> Result<()> {
+    empty(image, mebibytes)?;
+    tool("mkswap", &["-q"], image).map(drop)
+}
+
+/// Copies an image; its holes stay holes.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let from = from.display().to_string();
+    tool("cp", &["--sparse=always", &from], to).map(drop)
 }
 
 /// Whether the ext4 in an image is whole, by a check that changes nothing.
 pub fn check_ext4(image: &Path) -> Result<()> {
-    e2fs("e2fsck", &["-f", "-n"], image)
+    tool("e2fsck", &["-f", "-n"], image)
         .map(drop)
         .context("the guest's disk is damaged")
+}
+
+/// Whether two images hold the same bytes.
+pub fn same(one: &Path, other: &Path) -> Result<bool> {
+    let status = Command::new("cmp").arg("-s").args([one, other]).status();
+    Ok(status.context("cmp")?.success())
 }

@@ -15,8 +15,9 @@ use crate::artifacts::{Artifacts, Kernel};
 use crate::cpio::Cpio;
 use crate::peer;
 
-/// A's /init. With `kjump.shell` on the command line there is a shell on the console, otherwise
-/// the agent.
+/// A's /init. With `kjump.resume=` on the command line a saved machine is looked for before
+/// anything else happens to the disks; if there is none, or it is refused, this kernel goes on as
+/// if nothing had been. With `kjump.shell` there is a shell on the console, otherwise the agent.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -25,6 +26,15 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /run
 mount -t securityfs security /sys/kernel/security 2>/dev/null
+word() { sed -n "s/.*$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
+resume=$(word 'kjump\.resume')
+if [ -n "$resume" ]; then
+    offset=$(word 'kjump\.resume_offset')
+    insmod /lib/kjump.ko
+    kjump resume "$resume${offset:+:$offset}"
+    echo "init: kjump resume ended with $?"
+    rmmod kjump
+fi
 ip link set lo up
 if grep -q kjump.shell /proc/cmdline; then
     insmod /lib/kjump.ko
@@ -47,6 +57,22 @@ while read -r number line; do
 done
 "#;
 
+/// A's /etc/kjump.toml, apart from the target.
+const SETTINGS: &str = r#"peer = "/boot/lean"
+initrd = "/boot/plain.cpio.gz"
+"#;
+
+/// What an initramfs of A's is for, which decides what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Jumps: all kinds of peers.
+    Jumps,
+    /// Hibernation: one peer, and sqlite3.
+    Hibernation,
+    /// Hibernation of a machine whose memory is needed for something else: one peer.
+    Small,
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{}: run `cargo xtask build`", path.display()))
 }
@@ -64,15 +90,27 @@ fn peer_with_programs(artifacts: &Artifacts) -> Result<Vec<u8>> {
     Ok(both)
 }
 
-/// Writes the initramfs for `kernel` as A to `into`, and gives its path.
+/// The name of the file, in the directory given to [`build`].
+pub fn name(kernel: Kernel, purpose: Purpose) -> String {
+    format!("a-{kernel:?}-{purpose:?}.cpio")
+}
+
+/// Writes the initramfs for `kernel` as A to a directory, and gives its path.
 ///
-/// In it: `/lib/kjump.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean`, `/boot/full`
-/// with `/boot/peer.cpio.gz` (B's initramfs and the programs), `/boot/plain.cpio.gz` (B's alone)
-/// `/boot/spin`, `/boot/bounce` and the files that are no kernels, of [`peer`]. What has not been built is left out.
-pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathBuf> {
+/// In it: `/lib/kjump.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean` with
+/// `/boot/plain.cpio.gz`, B's initramfs. For jumps also `/boot/full`, `/boot/peer.cpio.gz` (B's
+/// initramfs and the programs), `/boot/spin`, `/boot/bounce` and the files that are no kernels, of
+/// [`peer`]; for hibernation `/bin/sqlite3` and its libraries. What has not been built is left
+/// out.
+pub fn build(
+    artifacts: &Artifacts,
+    kernel: Kernel,
+    purpose: Purpose,
+    into: &Path,
+) -> Result<PathBuf> {
     let mut archive = Cpio::default();
     for directory in [
-        "bin", "boot", "dev", "lib", "mnt", "proc", "run", "sys", "tmp",
+        "bin", "boot", "dev", "etc", "lib", "mnt", "proc", "run", "sys", "tmp",
     ] {
         archive = archive.directory(directory);
     }
@@ -80,18 +118,13 @@ pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathB
         .device("dev/console", 5, 1)
         .file("init", INIT.as_bytes())
         .file("agent", AGENT.as_bytes())
+        .file("etc/kjump.toml", SETTINGS.as_bytes())
         .file("bin/busybox", &read(&artifacts.busybox())?)
-        .file("bin/guest", &read(&artifacts.guest())?)
-        .file("boot/spin", &peer::spin());
-    archive = archive.file("boot/bounce", &peer::bounce());
-    for (name, file) in peer::misfits() {
-        archive = archive.file(&format!("boot/{name}"), &file);
-    }
+        .file("bin/guest", &read(&artifacts.guest())?);
     let optional = [
         ("lib/kjump.ko", artifacts.module(kernel)),
         ("bin/kjump", artifacts.kjump()),
         ("boot/lean", artifacts.bzimage(Kernel::Lean)),
-        ("boot/full", artifacts.bzimage(Kernel::Full)),
         ("boot/plain.cpio.gz", artifacts.peer_initramfs()),
     ];
     for (name, path) in optional {
@@ -99,10 +132,44 @@ pub fn build(artifacts: &Artifacts, kernel: Kernel, into: &Path) -> Result<PathB
             archive = archive.file(name, &contents);
         }
     }
+    archive = match purpose {
+        Purpose::Jumps => peers(artifacts, archive),
+        Purpose::Hibernation => sqlite(artifacts, archive)?,
+        Purpose::Small => archive,
+    };
+    let path = into.join(name(kernel, purpose));
+    fs::write(&path, archive.finish()).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// Adds peers of all kinds.
+fn peers(artifacts: &Artifacts, mut archive: Cpio) -> Cpio {
+    archive = archive
+        .file("boot/spin", &peer::spin())
+        .file("boot/bounce", &peer::bounce());
+    for (name, file) in peer::misfits() {
+        archive = archive.file(&format!("boot/{name}"), &file);
+    }
+    if let Ok(kernel) = fs::read(artifacts.bzimage(Kernel::Full)) {
+        archive = archive.file("boot/full", &kernel);
+    }
     if let Ok(both) = peer_with_programs(artifacts) {
         archive = archive.file("boot/peer.cpio.gz", &both);
     }
-    let path = into.join(format!("a-{kernel:?}.cpio"));
-    fs::write(&path, archive.finish()).with_context(|| path.display().to_string())?;
-    Ok(path)
+    archive
+}
+
+/// Adds Debian's sqlite3 and its libraries.
+fn sqlite(artifacts: &Artifacts, mut archive: Cpio) -> Result<Cpio> {
+    for part in ["bin", "lib"] {
+        let dir = artifacts.sqlite().join(part);
+        let list = fs::read_dir(&dir)
+            .with_context(|| format!("{}: run `cargo xtask build`", dir.display()))?;
+        for entry in list {
+            let entry = entry?;
+            let name = format!("{part}/{}", entry.file_name().to_string_lossy());
+            archive = archive.file(&name, &read(&entry.path())?);
+        }
+    }
+    Ok(archive)
 }

@@ -60,6 +60,24 @@ pub mod exit {
     pub const PEER_STATUS: i32 = 40;
     /// The peer panicked.
     pub const PEER_PANIC: i32 = 41;
+    /// There is no image.
+    pub const NO_IMAGE: i32 = 50;
+    /// The image was not written to its end, or is cut off.
+    pub const TORN: i32 = 51;
+    /// The image is damaged.
+    pub const DAMAGED: i32 = 52;
+    /// The image was resumed or given up before.
+    pub const USED: i32 = 53;
+    /// The image is of another machine or kernel.
+    pub const FOREIGN: i32 = 54;
+    /// A filesystem was written since the image was saved.
+    pub const STALE: i32 = 55;
+    /// The target is missing, in use, or cannot hold an image.
+    pub const TARGET: i32 = 56;
+    /// The user has stopped it.
+    pub const ABORTED: i32 = 57;
+    /// The target failed at a read or a write.
+    pub const TARGET_FAILED: i32 = 58;
 }
 
 /// Loads the module. `options` are its parameters.
@@ -141,5 +159,24 @@ pub fn refuses(vm: &mut Vm, command: &str, code: i32, words: &str) -> Result<()>
             output.text
         );
     }
+    Ok(())
+}
+
+/// The power button, pressed from outside, arrives at A's input layer.
+pub fn power_button(vm: &mut Vm) -> Result<()> {
+    let find = "grep -l 'Power Button' /sys/class/input/event*/device/name | head -1 | cut -d/ -f5";
+    let event = vm.sh(find)?;
+    ensure!(!event.is_empty(), "A has no power button");
+    vm.sh(&format!(
+        "rm -f /run/button; (timeout 20 head -c 16 /dev/input/{event} | wc -c >/run/button) & sleep 1"
+    ))?;
+    vm.press_power()?;
+    let wait =
+        "for i in $(seq 40); do test -s /run/button && break; sleep 0.5; done; cat /run/button";
+    let bytes = vm.sh(wait)?;
+    ensure!(
+        bytes.trim() == "16",
+        "the power button does not reach A: {bytes} bytes"
+    );
     Ok(())
 }

@@ -6,11 +6,16 @@
 mod agent;
 mod artifacts;
 mod bench;
+mod chance;
 mod console;
 mod cpio;
+mod database;
 mod demo;
 mod disk;
+mod drive;
+mod ending;
 mod gdb;
+mod hibernation;
 mod initramfs;
 mod kjump;
 mod machine;
@@ -19,9 +24,11 @@ mod peer;
 mod qmp;
 mod runner;
 mod story;
+mod swsusp;
 mod tests;
 mod text;
 mod vm;
+mod work;
 mod workload;
 
 use std::process::ExitCode;

@@ -117,6 +117,17 @@ impl Qmp {
         }
     }
 
+    /// All events that came and were not asked for, when QEMU has ended.
+    pub fn last_events(&mut self) -> Vec<Value> {
+        // The end of the stream is an error; time runs out only if QEMU has not ended.
+        while let Ok(Some(message)) = self.receive(ANSWER) {
+            if let Message::Event(event) = message {
+                self.events.push(event);
+            }
+        }
+        std::mem::take(&mut self.events)
+    }
+
     /// Stops the machine.
     pub fn stop(&mut self) -> Result<()> {
         self.execute("stop", json!({})).map(drop)

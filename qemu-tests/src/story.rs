@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::artifacts::{Artifacts, Kernel};
 use crate::console::Console;
-use crate::initramfs;
+use crate::initramfs::{self, Purpose};
 use crate::vm::{Config, Vm};
 
 /// A machine that the test has started.
@@ -67,9 +67,14 @@ impl Story {
 
     /// The usual machine with that kernel as A.
     pub fn config(&self, kernel: Kernel) -> Result<Config> {
-        let initrd = self.dir.join(format!("a-{kernel:?}.cpio"));
+        self.config_for(kernel, Purpose::Jumps)
+    }
+
+    /// A machine with that kernel as A, for one purpose or another.
+    pub fn config_for(&self, kernel: Kernel, purpose: Purpose) -> Result<Config> {
+        let initrd = self.dir.join(initramfs::name(kernel, purpose));
         if !initrd.exists() {
-            initramfs::build(&self.artifacts, kernel, &self.dir)?;
+            initramfs::build(&self.artifacts, kernel, purpose, &self.dir)?;
         }
         Ok(Config {
             kernel: self.artifacts.bzimage(kernel),

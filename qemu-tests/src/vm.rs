@@ -16,6 +16,8 @@ use serde_json::json;
 
 use crate::agent::{Agent, Output};
 use crate::console::Console;
+use crate::drive::Drive;
+use crate::ending::{Ending, Left, Start, Waiting};
 use crate::gdb::Gdb;
 use crate::qmp::Qmp;
 
@@ -34,8 +36,8 @@ pub struct Config {
     pub smp: u32,
     /// RAM, MiB.
     pub memory: u32,
-    /// Raw images, as virtio disks `vda`, `vdb`….
-    pub disks: Vec<PathBuf>,
+    /// Virtio disks `vda`, `vdb`….
+    pub disks: Vec<Drive>,
     /// A virtio network card.
     pub net: bool,
     /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
@@ -91,9 +93,8 @@ impl Config {
         .to_vec();
         arguments.extend(["-kernel".into(), self.kernel.display().to_string()]);
         arguments.extend(["-initrd".into(), self.initrd.display().to_string()]);
-        for disk in &self.disks {
-            arguments.push("-drive".into());
-            arguments.push(format!("file={},format=raw,if=virtio", disk.display()));
+        for (number, disk) in self.disks.iter().enumerate() {
+            arguments.extend(disk.arguments(number));
         }
         if self.net {
             let card = "user,model=virtio-net-pci,restrict=on";
@@ -305,6 +306,62 @@ impl Vm {
             }
             sleep(Duration::from_millis(50));
         }
+        Ok(())
+    }
+
+    /// Waits for the end of what [`Vm::start_command`] began, or for the machine's.
+    pub fn wait_left(&mut self, started: usize, timeout: Duration) -> Result<Left> {
+        let end = self.end(timeout);
+        let alive = Self::alive(&self.console);
+        loop {
+            if let Some(output) = self.agent.ended(started) {
+                return output.map(Left::Back);
+            }
+            if self.child.try_wait()?.is_some() {
+                return Ok(Left::Off(self.ending()));
+            }
+            alive()?;
+            if Instant::now() > end {
+                let seconds = timeout.as_secs();
+                bail!("neither off nor back after {seconds} s");
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How a machine that is off ended.
+    fn ending(&mut self) -> Ending {
+        let mut ending = Ending::default();
+        for event in self.qmp.last_events() {
+            match event["event"].as_str() {
+                Some("SUSPEND_DISK") => ending.s4 = true,
+                Some("SHUTDOWN") => {
+                    let reason = event["data"]["reason"].as_str();
+                    ending.reason = reason.unwrap_or_default().to_string();
+                }
+                _ => {}
+            }
+        }
+        ending
+    }
+
+    /// What the machine was in the middle of: for the one that goes on with it.
+    pub fn waiting(&self, started: usize) -> Waiting {
+        self.agent.waiting(started)
+    }
+
+    /// Waits until the machine goes on where another one was, or has booted afresh. A kernel that
+    /// panics ends the wait.
+    pub fn wait_start(&mut self, waiting: &Waiting, timeout: Duration) -> Result<Start> {
+        let end = self.end(timeout);
+        let alive = Self::alive(&self.console);
+        self.agent.take_over(waiting, end, &alive)
+    }
+
+    /// Pulls the plug.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 

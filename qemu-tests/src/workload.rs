@@ -41,7 +41,7 @@ impl Workload {
     pub fn prepare(story: &Story, config: &mut Config) -> Result<PathBuf> {
         let image = story.file("workload.img");
         disk::ext4(&image, 512)?;
-        config.disks.push(image.clone());
+        config.disks.push(image.clone().into());
         Ok(image)
     }
 

@@ -60,7 +60,7 @@ pub fn run(story: &Story) -> Result<()> {
     ensure!(kjump::number(&status, "jumps")? == 2, "{status}");
 
     // ACPI events still reach A, though B had ACPI to itself for a while.
-    power_button(&mut vm)?;
+    kjump::power_button(&mut vm)?;
 
     vm.sh("kjump unload")?;
     workload.end(&mut vm)
@@ -89,25 +89,6 @@ fn small_memory(seen: &str) -> Result<()> {
         total += last + 1 - first;
     }
     ensure!(total > 8 << 20, "B sees {total} bytes of RAM:\n{map}");
-    Ok(())
-}
-
-/// The power button, pressed from outside, arrives at A's input layer.
-fn power_button(vm: &mut crate::vm::Vm) -> Result<()> {
-    let find = "grep -l 'Power Button' /sys/class/input/event*/device/name | head -1 | cut -d/ -f5";
-    let event = vm.sh(find)?;
-    ensure!(!event.is_empty(), "A has no power button");
-    vm.sh(&format!(
-        "(timeout 20 head -c 16 /dev/input/{event} | wc -c >/run/button) & sleep 1"
-    ))?;
-    vm.press_power()?;
-    let wait =
-        "for i in $(seq 40); do test -s /run/button && break; sleep 0.5; done; cat /run/button";
-    let bytes = vm.sh(wait)?;
-    ensure!(
-        bytes.trim() == "16",
-        "the power button does not reach A: {bytes} bytes"
-    );
     Ok(())
 }
 

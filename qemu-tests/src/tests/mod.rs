@@ -3,7 +3,10 @@
 //! The stories, one file each. Their names are those of the project's list of what must hold.
 
 mod again;
+mod corrupt;
+mod cycle;
 mod framework;
+mod full;
 mod hung;
 mod integrity;
 mod jump;
@@ -12,9 +15,14 @@ mod modular;
 mod old_memory;
 mod one_way;
 mod page_map;
+mod pipe;
 mod quiet;
 mod refusals;
 mod rungs;
+mod space;
+mod swsusp;
+mod ten;
+mod torn;
 mod words;
 
 use anyhow::Result;
@@ -27,6 +35,16 @@ const fn test(name: &'static str, limit: u64, run: fn(&Story) -> Result<()>) -> 
     Test {
         name,
         long: false,
+        limit,
+        run,
+    }
+}
+
+/// A test that runs only when all was asked for.
+const fn long(name: &'static str, limit: u64, run: fn(&Story) -> Result<()>) -> Test {
+    Test {
+        name,
+        long: true,
         limit,
         run,
     }
@@ -53,4 +71,22 @@ pub const ALL: &[Test] = &[
     test("hung-restart", 300, hung::restarts),
     test("hung-watchdog", 300, hung::hangs),
     test("modular", 600, modular::run),
+    test("swsusp", 600, swsusp::run),
+    test("cycle", 900, cycle::partition),
+    test("cycle-file", 900, cycle::file),
+    test("cycle-pae", 900, cycle::pae),
+    test("cycle-file-bootloader", 900, cycle::file_from_bootloader),
+    test("cycle-uuid", 900, cycle::by_uuid),
+    long("cycle-all", 36_000, cycle::all),
+    test("full-512", 1800, full::small),
+    test("full-1024", 3600, full::medium),
+    long("full-all", 72_000, full::all),
+    test("ten", 1800, ten::run),
+    test("torn", 36_000, torn::run),
+    test("corrupt", 1800, corrupt::bytes),
+    test("foreign", 900, corrupt::foreign),
+    test("stale", 900, corrupt::stale),
+    test("space", 1800, space::run),
+    test("pipe", 900, pipe::run),
+    test("abort", 900, pipe::abort),
 ];

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hibernating and resuming as the stories do it: A goes off with its memory on a disk, QEMU
+//! ends, another QEMU starts, and A goes on in the middle of `kjump hibernate`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use kjump_image::layout;
+use zerocopy::FromBytes;
+
+use crate::agent::Output;
+use crate::artifacts::Kernel;
+use crate::ending::{Ending, Left, Start, Waiting};
+use crate::story::Story;
+use crate::vm::{Config, Vm};
+
+/// How long a save or a restore, a boot of the other kernel included, may take on a busy machine.
+pub const LONG: Duration = Duration::from_secs(600);
+
+/// What limits a kernel to the window, on its command line.
+pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M";
+
+/// How a saved machine comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Kernel C is what the bootloader starts, limited to the window.
+    Bootloader,
+    /// The normal kernel boots, and its initramfs jumps to C.
+    Initramfs,
+}
+
+/// A machine that has hibernated.
+#[derive(Debug)]
+pub struct Asleep {
+    /// What it was in.
+    pub waiting: Waiting,
+    /// How it went off.
+    pub ending: Ending,
+    /// What the kernels printed meanwhile.
+    pub console: String,
+}
+
+/// The way to end that `kjump hibernate --mode` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Switch off.
+    Poweroff,
+    /// ACPI S4.
+    S4,
+    /// Restart.
+    Reboot,
+}
+
+impl Mode {
+    /// As the command has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Poweroff => "poweroff",
+            Mode::S4 => "s4",
+            Mode::Reboot => "reboot",
+        }
+    }
+
+    /// Whether QEMU ended as this mode ends.
+    fn ended(self, ending: &Ending) -> bool {
+        match self {
+            Mode::Poweroff => ending.reason == "guest-shutdown" && !ending.s4,
+            Mode::S4 => ending.reason == "guest-shutdown" && ending.s4,
+            Mode::Reboot => ending.reason == "guest-reset" && !ending.s4,
+        }
+    }
+}
+
+/// Runs a command that must end with the machine off.
+pub fn go_off(vm: &mut Vm, command: &str) -> Result<Asleep> {
+    let mark = vm.console.mark();
+    let started = vm.start_command(command)?;
+    match vm.wait_left(started, LONG).context("going off")? {
+        Left::Off(ending) => Ok(Asleep {
+            waiting: vm.waiting(started),
+            ending,
+            console: vm.console.since(mark),
+        }),
+        Left::Back(output) => bail!(
+            "{command}: the machine did not go off: {} and \"{}\"",
+            output.rc,
+            output.text
+        ),
+    }
+}
+
+/// Hibernates to `target`, with more of the command's options.
+pub fn hibernate(vm: &mut Vm, target: &str, mode: Mode, options: &str) -> Result<Asleep> {
+    let mode_name = mode.name();
+    let command = format!("kjump hibernate --target {target} --mode {mode_name} {options}");
+    let asleep = go_off(vm, command.trim())?;
+    ensure!(
+        mode.ended(&asleep.ending),
+        "--mode {mode_name}: {:?}",
+        asleep.ending
+    );
+    Ok(asleep)
+}
+
+/// The machine that A's was, with what starts it again: `words` go to the kernel that looks for an
+/// image, as `kjump.resume=/dev/vdb`.
+pub fn again(story: &Story, config: &Config, way: Way, words: &str) -> Config {
+    let mut config = config.clone();
+    match way {
+        Way::Bootloader => {
+            config.kernel = story.artifacts.bzimage(Kernel::Lean);
+            config.initrd = story.artifacts.peer_initramfs();
+            config.append = format!("{WINDOW} {words}");
+        }
+        Way::Initramfs => config.append = format!("{} {words}", config.append),
+    }
+    config
+}
+
+/// Starts a machine again; gives it and what it has become.
+pub fn start(
+    story: &Story,
+    title: &str,
+    config: &Config,
+    waiting: &Waiting,
+) -> Result<(Vm, Start)> {
+    let mut vm = story.power_on(title, config)?;
+    let start = vm.wait_start(waiting, LONG).context("starting again")?;
+    Ok((vm, start))
+}
+
+/// Starts a machine again, which must go on where A was; gives what the command that A was in has
+/// printed, before and after.
+pub fn resume(
+    story: &Story,
+    title: &str,
+    config: &Config,
+    asleep: &Asleep,
+) -> Result<(Vm, Output)> {
+    let (vm, start) = start(story, title, config, &asleep.waiting)?;
+    match start {
+        Start::Resumed(mut output) => {
+            ensure!(
+                output.rc == 0,
+                "the resumed command ended with {}: {}",
+                output.rc,
+                output.text
+            );
+            output.text = format!("{}{}", asleep.waiting.said, output.text);
+            Ok((vm, output))
+        }
+        Start::Booted => bail!(
+            "the machine has booted afresh:\n{}",
+            said_by_resume(&vm.console.since(0))
+        ),
+    }
+}
+
+/// The lines of a console that tell about a resume that was refused.
+pub fn said_by_resume(console: &str) -> String {
+    let lines = console.lines().filter(|line| line.contains("kjump"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The words that tell a kernel where the image in a file is: the disk that the filesystem is on,
+/// and where on it the file begins.
+pub fn words_of_file(vm: &mut Vm, file: &str, disk: &str) -> Result<String> {
+    let shown = vm.sh(&format!("kjump target show {file}"))?;
+    let offset = offset_in(&shown).with_context(|| format!("kjump target show: {shown}"))?;
+    Ok(format!("kjump.resume={disk} kjump.resume_offset={offset}"))
+}
+
+/// The number after `resume_offset=`.
+fn offset_in(shown: &str) -> Option<u64> {
+    let (_, after) = shown.split_once("resume_offset=")?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The UUID of the image at the start of a disk, as its state has it, 32 hex digits.
+pub fn image_uuid(disk: &Path) -> Result<String> {
+    let mark = mark_at(disk, layout::STATE_OFFSET)?;
+    Ok(kjump_image::hex(&mark.seal.uuid))
+}
+
+/// A mark of an image at the start of a disk.
+pub fn mark_at(disk: &Path, offset: u64) -> Result<layout::Mark> {
+    let mut sector = [0; layout::SECTOR];
+    File::open(disk)?.read_exact_at(&mut sector, offset)?;
+    let mark = layout::Mark::read_from_bytes(&sector[..]);
+    mark.map_err(|_| anyhow::anyhow!("a mark has another size"))
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! \[cycle\]: A, busy, hibernates; QEMU ends; another QEMU starts; the work goes on where it was,
+//! and not a byte differs.
+
+use anyhow::{ensure, Context, Result};
+
+use crate::artifacts::Kernel;
+use crate::disk;
+use crate::hibernation::{self, Mode, Way};
+use crate::initramfs::Purpose;
+use crate::kjump;
+use crate::story::Story;
+use crate::text::Text;
+use crate::vm::Vm;
+use crate::work::Work;
+
+/// Where the image goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// A disk without a filesystem.
+    Partition,
+    /// A file on a filesystem that A has mounted.
+    File,
+}
+
+/// A machine, and how it goes and comes.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    kernel: Kernel,
+    cpu: &'static str,
+    append: &'static str,
+    way: Way,
+    mode: Mode,
+    target: Target,
+    /// How the kernel that resumes is told where the image is; `{}` is replaced by the image's
+    /// UUID.
+    words: &'static str,
+}
+
+const USUAL: Case = Case {
+    kernel: Kernel::Full,
+    cpu: "max,vendor=GenuineIntel",
+    append: "",
+    way: Way::Bootloader,
+    mode: Mode::Poweroff,
+    target: Target::Partition,
+    words: "kjump.resume=/dev/vdb",
+};
+
+/// C from the bootloader, a disk, power off.
+pub fn partition(story: &Story) -> Result<()> {
+    one(story, &USUAL)
+}
+
+/// C from an initramfs, a file, ACPI S4.
+pub fn file(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            way: Way::Initramfs,
+            mode: Mode::S4,
+            target: Target::File,
+            ..USUAL
+        },
+    )
+}
+
+/// A with PAE, C without, told as the seeds have it; restart; free pages that must be zero.
+pub fn pae(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            kernel: Kernel::Pae,
+            cpu: "coreduo",
+            append: "init_on_free=1",
+            mode: Mode::Reboot,
+            // virtio's disks have the first major number that is given out.
+            words: "go_to_resume khdev=254:16",
+            ..USUAL
+        },
+    )
+}
+
+/// A file again, by the other way; C finds the filesystem's disk by its first blocks alone.
+pub fn file_from_bootloader(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            append: "init_on_free=1",
+            mode: Mode::S4,
+            target: Target::File,
+            ..USUAL
+        },
+    )
+}
+
+/// Found by the image's own name, from an initramfs, with PAE.
+pub fn by_uuid(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            kernel: Kernel::Pae,
+            cpu: "coreduo",
+            way: Way::Initramfs,
+            words: "kjump.resume=UUID={}",
+            ..USUAL
+        },
+    )
+}
+
+/// The rest: every mode and target by each way, with each kernel.
+pub fn all(story: &Story) -> Result<()> {
+    for (kernel, cpu) in [(Kernel::Full, USUAL.cpu), (Kernel::Pae, "coreduo")] {
+        for way in [Way::Bootloader, Way::Initramfs] {
+            for mode in [Mode::Poweroff, Mode::S4, Mode::Reboot] {
+                for target in [Target::Partition, Target::File] {
+                    let case = Case {
+                        kernel,
+                        cpu,
+                        way,
+                        mode,
+                        target,
+                        ..USUAL
+                    };
+                    one(story, &case).with_context(|| format!("{case:?}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(story: &Story, case: &Case) -> Result<()> {
+    let mut config = story.config_for(case.kernel, Purpose::Hibernation)?;
+    config.cpu = case.cpu.into();
+    config.append = case.append.into();
+    let image = Work::prepare(story, &mut config)?;
+    let holds_target = story.file("target.img");
+    match case.target {
+        Target::Partition => disk::empty(&holds_target, 320)?,
+        Target::File => disk::ext4(&holds_target, 512)?,
+    }
+    config.disks.push(holds_target.clone().into());
+    let mut vm = story.boot("A", &config)?;
+    kjump::insmod(&mut vm, "")?;
+    let (target, mut words) = match case.target {
+        Target::Partition => ("/dev/vdb".to_string(), case.words.to_string()),
+        Target::File => file_target(&mut vm)?,
+    };
+
+    let work = Work::start(&mut vm, image)?;
+    let boot = vm.sh("cat /proc/sys/kernel/random/boot_id")?;
+    let text = Text::of(&story.artifacts.vmlinux(case.kernel))?;
+    let text_before = text.read(&mut vm)?;
+    let before = work.reached(&mut vm)?;
+    let asleep = hibernation::hibernate(&mut vm, &target, case.mode, "")?;
+    drop(vm);
+    if words.contains("{}") {
+        words = words.replace("{}", &hibernation::image_uuid(&holds_target)?);
+    }
+
+    let config = hibernation::again(story, &config, case.way, &words);
+    let (mut vm, output) = hibernation::resume(story, "A, resumed", &config, &asleep)?;
+    ensure!(
+        output.text.contains("resumed"),
+        "kjump hibernate says \"{}\"",
+        output.text
+    );
+    text.same(&text_before, &text.read(&mut vm)?)?;
+    work.healthy(&mut vm, before)?;
+    let now = vm.sh("cat /proc/sys/kernel/random/boot_id")?;
+    ensure!(now == boot, "another boot goes on");
+    let status = kjump::status(&mut vm)?;
+    ensure!(status["state"] == "empty", "a peer is left: {status}");
+    // ACPI reaches A, whatever two other kernels did with it.
+    kjump::power_button(&mut vm)?;
+    // The image has done its work, and says so.
+    let inspected = vm.run(&format!("kjump image inspect {target}"))?;
+    ensure!(
+        inspected.rc == kjump::exit::USED,
+        "the image is not a used one: {} and \"{}\"",
+        inspected.rc,
+        inspected.text
+    );
+    work.end(&mut vm)?;
+    if case.target == Target::File {
+        disk::check_ext4(&holds_target)?;
+    }
+    Ok(())
+}
+
+/// Makes a target in a file on the second disk; gives it, and the words that tell the kernel that
+/// resumes where it is.
+fn file_target(vm: &mut Vm) -> Result<(String, String)> {
+    vm.sh("mkdir -p /data; mount -t ext4 /dev/vdb /data")?;
+    vm.run_for(
+        "kjump target create /data/image --size 320M",
+        hibernation::LONG,
+    )?
+    .ok()?;
+    let words = hibernation::words_of_file(vm, "/data/image", "/dev/vdb")?;
+    Ok(("/data/image".into(), words))
+}
