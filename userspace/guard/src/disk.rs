@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 /// What O_DIRECT wants of addresses, offsets and lengths, bytes, with every disk.
-const ALIGN: usize = 4096;
+pub const ALIGN: usize = 4096;
 /// Bytes that go through one buffer at once.
 const BUFFER: usize = 65536;
 

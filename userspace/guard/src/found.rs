@@ -7,18 +7,28 @@ use std::fmt;
 pub enum Kind {
     /// ext2, ext3 or ext4.
     Ext,
+    /// FAT with 12, 16 or 32 bits.
+    Vfat,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
     /// Swap, as Linux has it.
     Swap,
 }
 
 impl Kind {
-    /// All, in the order in which they are looked for.
-    pub const ALL: [Self; 2] = [Self::Ext, Self::Swap];
+    /// All, in the order in which they are looked for: those last that leave most of an older
+    /// one's signature in place.
+    pub const ALL: [Self; 5] = [Self::Btrfs, Self::Xfs, Self::Ext, Self::Swap, Self::Vfat];
 
     /// As a guard's `kind` has it, 1 to 5.
     pub fn number(self) -> u32 {
         match self {
             Self::Ext => 1,
+            Self::Vfat => 2,
+            Self::Xfs => 3,
+            Self::Btrfs => 4,
             Self::Swap => 5,
         }
     }
@@ -32,6 +42,9 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext => "ext",
+            Self::Vfat => "vfat",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
             Self::Swap => "swap",
         }
     }
@@ -40,6 +53,9 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "ext" | "ext2" | "ext3" | "ext4" => Self::Ext,
+            "vfat" | "msdos" => Self::Vfat,
+            "xfs" => Self::Xfs,
+            "btrfs" => Self::Btrfs,
             "swap" => Self::Swap,
             _ => return None,
         })
@@ -57,7 +73,8 @@ impl fmt::Display for Kind {
 pub struct Found {
     /// What it is.
     pub kind: Kind,
-    /// Its UUID, in the order of its bytes on paper. A vfat's volume number is the first four.
+    /// Its UUID, in the order of its bytes on paper; zeros where it has none. A vfat has a volume
+    /// number instead, which is the first four.
     pub uuid: [u8; 16],
     /// Its label, without NULs and spaces at the end; may be empty.
     pub label: String,
@@ -66,6 +83,10 @@ pub struct Found {
 impl Found {
     /// The UUID as blkid and /dev/disk/by-uuid have it.
     pub fn uuid_text(&self) -> String {
+        if self.kind == Kind::Vfat {
+            let [a, b, c, d, ..] = self.uuid;
+            return format!("{a:02X}{b:02X}-{c:02X}{d:02X}");
+        }
         let hex: String = self.uuid.iter().map(|b| format!("{b:02x}")).collect();
         let parts = [
             &hex[..8],

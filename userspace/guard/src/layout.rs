@@ -52,6 +52,60 @@ pub const JOURNAL_READ: u32 = 1;
 /// [`Ext::journal`]: on another device, or where only a mount finds it; the superblock must do.
 pub const JOURNAL_ELSEWHERE: u32 = 2;
 
+/// FAT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct Vfat {
+    /// [`VERSION`].
+    pub version: U32,
+    /// Whether it is marked as mounted, 0 or 1.
+    pub dirty: U32,
+    /// BLAKE3 of all reserved sectors: boot sector, FSInfo, their copies.
+    pub reserved_sectors: [u8; 32],
+    /// BLAKE3 of all allocation tables.
+    pub tables: [u8; 32],
+    /// BLAKE3 of all directories, each from its first block to the one with its end mark, in the
+    /// order of a walk that enters a directory where it finds it.
+    pub directories: [u8; 32],
+    /// Bytes of directories that were hashed.
+    pub directory_bytes: U64,
+}
+
+/// XFS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct Xfs {
+    /// [`VERSION`].
+    pub version: U32,
+    /// Cycle of the log's last block before the head.
+    pub cycle: U32,
+    /// BLAKE3 of the superblock's first 512 bytes.
+    pub superblock: [u8; 32],
+    /// BLAKE3 of the log around its head.
+    pub log: [u8; 32],
+    /// The log's head: its block of 512 bytes, from the log's start.
+    pub head: U64,
+}
+
+/// Btrfs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct Btrfs {
+    /// [`VERSION`].
+    pub version: U32,
+    /// 0.
+    pub reserved: U32,
+    /// BLAKE3 of the superblock, 4096 bytes, with zeros for its checksum and what it says of the
+    /// one device.
+    pub superblock: [u8; 32],
+    /// Its generation: the last transaction.
+    pub generation: U64,
+    /// Where the tree of trees is.
+    pub root: U64,
+    /// Where the tree with what was fsynced since is, or 0.
+    pub log_root: U64,
+}
+
 /// A swap area.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -70,5 +124,8 @@ pub struct Swap {
 
 const _: () = {
     assert!(size_of::<Ext>() == 104 && offset_of!(Ext, mounted) == 72);
+    assert!(size_of::<Vfat>() == 112 && offset_of!(Vfat, directory_bytes) == 104);
+    assert!(size_of::<Xfs>() == 80 && offset_of!(Xfs, head) == 72);
+    assert!(size_of::<Btrfs>() == 64 && offset_of!(Btrfs, generation) == 40);
     assert!(size_of::<Swap>() == 48);
 };

@@ -12,6 +12,7 @@
 //! Memory: 64 KiB of buffer and less than 8 KiB beside it, whatever the disk is like.
 #![forbid(unsafe_code)]
 
+mod btrfs;
 mod bytes;
 mod disk;
 mod error;
@@ -19,6 +20,8 @@ mod ext;
 mod found;
 mod layout;
 mod swap;
+mod vfat;
+mod xfs;
 
 use kjump_image::Guard;
 
@@ -44,6 +47,9 @@ pub fn probe(disk: &dyn Disk) -> Result<Option<Found>, Error> {
 pub fn probe_kind(disk: &dyn Disk, kind: Kind) -> Result<Option<Found>, Error> {
     match kind {
         Kind::Ext => ext::probe(disk),
+        Kind::Vfat => vfat::probe(disk),
+        Kind::Xfs => xfs::probe(disk),
+        Kind::Btrfs => btrfs::probe(disk),
         Kind::Swap => swap::probe(disk),
     }
 }
@@ -55,6 +61,9 @@ pub fn probe_kind(disk: &dyn Disk, kind: Kind) -> Result<Option<Found>, Error> {
 pub fn record(disk: &dyn Disk, found: &Found) -> Result<Guard, Error> {
     let data = match found.kind {
         Kind::Ext => ext::record(disk)?,
+        Kind::Vfat => vfat::record(disk)?,
+        Kind::Xfs => xfs::record(disk)?,
+        Kind::Btrfs => btrfs::record(disk)?,
         Kind::Swap => swap::record(disk)?,
     };
     Ok(Guard {
@@ -85,6 +94,9 @@ pub fn compare(recorded: &Guard, now: &Guard) -> Result<(), Stale> {
     }
     let difference = match kind {
         Kind::Ext => ext::difference(&recorded.data, &now.data),
+        Kind::Vfat => vfat::difference(&recorded.data, &now.data),
+        Kind::Xfs => xfs::difference(&recorded.data, &now.data),
+        Kind::Btrfs => btrfs::difference(&recorded.data, &now.data),
         Kind::Swap => swap::difference(&recorded.data, &now.data),
     };
     difference.map_or(Ok(()), stale)
