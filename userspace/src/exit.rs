@@ -92,6 +92,7 @@ fn refused(refusal: &Refusal) -> u8 {
         Refusal::NoMemory(_) => 12,
         Refusal::NoImage(_) => 50,
         Refusal::Unfinished { .. } | Refusal::Torn { .. } => 51,
+        Refusal::RefusedBefore { .. } => 52,
         Refusal::Used { .. } | Refusal::Discarded { .. } => 53,
         Refusal::Foreign { .. } => 54,
         Refusal::Io { .. } => 58,

@@ -146,6 +146,15 @@ pub enum Refusal {
         /// Seconds since 1970 UTC.
         time: u64,
     },
+    /// A restore from it failed in the middle before.
+    #[error(
+        "refused image: a restore at {time} (seconds since 1970) found it damaged or could not \
+         read it, and said why then; try again with --retry, or discard it"
+    )]
+    RefusedBefore {
+        /// Seconds since 1970 UTC.
+        time: u64,
+    },
     /// Somebody said so.
     #[error("discarded image: it was given up at {time} (seconds since 1970); save again")]
     Discarded {

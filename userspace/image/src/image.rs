@@ -12,8 +12,8 @@ use crate::input::Input;
 use crate::inspect::Inspection;
 use crate::layout::{
     Mark, Seal, BLOCK, CHUNKS_OFFSET, DISCARD_OFFSET, GUARDS_OFFSET, HEADER_OFFSET, RESUME_OFFSET,
-    SPARE_OFFSET, STATE_COMMITTED, STATE_DISCARDED, STATE_END, STATE_RESUMING, STATE_STREAM,
-    STATE_WITHDRAWN, STATE_WRITING,
+    SPARE_OFFSET, STATE_COMMITTED, STATE_DISCARDED, STATE_END, STATE_REFUSED, STATE_RESUMING,
+    STATE_STREAM, STATE_WITHDRAWN, STATE_WRITING,
 };
 use crate::mark::{digest, is_sealed, parse, parse_optional, Totals};
 use crate::state::State;
@@ -51,8 +51,15 @@ impl<S: Source> Image<S> {
     /// Opens an image that is to be restored on `machine`. An image in any other state than
     /// complete and unused is refused. In a stream, completeness shows at its end.
     pub fn open(source: S, machine: &Machine) -> Result<Self, Refusal> {
+        Self::open_again(source, machine, false)
+    }
+
+    /// As [`open`](Self::open); with `retry` also one that was refused in the middle of a restore.
+    pub fn open_again(source: S, machine: &Machine, retry: bool) -> Result<Self, Refusal> {
         let image = Self::inspect_only(source)?;
         match image.state {
+            State::Refused { .. } if retry => {}
+            State::Refused { time } => return Err(Refusal::RefusedBefore { time }),
             State::Stream | State::Committed | State::Withdrawn { .. } => {}
             State::Discarded { time } => return Err(Refusal::Discarded { time }),
             State::Resuming { time } => return Err(Refusal::Used { time }),
@@ -178,6 +185,7 @@ impl<S: Source> Image<S> {
             return match mark.state.get() {
                 STATE_RESUMING => Ok(State::Resuming { time }),
                 STATE_WITHDRAWN => Ok(State::Withdrawn { time }),
+                STATE_REFUSED => Ok(State::Refused { time }),
                 _ => unknown(&mark),
             };
         }

@@ -51,6 +51,7 @@ impl fmt::Display for State {
             Self::Withdrawn { time } => {
                 write!(f, "committed; a restore at {time} was taken back")
             }
+            Self::Refused { time } => write!(f, "committed; a restore at {time} failed"),
             Self::Resuming { time } => write!(f, "used: resumed at {time}"),
             Self::Discarded { time } => write!(f, "discarded at {time}"),
         }

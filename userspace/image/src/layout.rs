@@ -57,6 +57,9 @@ pub const STATE_WITHDRAWN: u32 = 6;
 /// [`Mark::state`] at [`DISCARD_OFFSET`]: not wanted any more.
 pub const STATE_DISCARDED: u32 = 7;
 
+/// [`Mark::state`] at [`RESUME_OFFSET`]: a restore found it damaged, or could not read it.
+pub const STATE_REFUSED: u32 = 8;
+
 /// What an image comes to: its identity, its hashes and its sums.
 #[repr(C)]
 #[derive(

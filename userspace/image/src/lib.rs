@@ -12,6 +12,7 @@
 //! 2.4 MiB, a reader 1.3 MiB; nothing that an image says makes either take more than [`layout::MAX_CHUNK_PAGES`] allows.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod bounds;
 mod buffer;
 mod chunk;
@@ -33,6 +34,7 @@ mod stream;
 mod target;
 mod writer;
 
+pub use announce::{announce, announced};
 pub use chunks::{Chunk, Chunks, Piece, Verified};
 pub use codec::Codec;
 pub use device::Device;
@@ -44,7 +46,7 @@ pub use image::{hex, Image, Machine};
 pub use inspect::{uuid, Inspection};
 pub use kjump_abi::{Range, ARCH_I386, ARCH_X86_64};
 pub use mark::Totals;
-pub use state::{discard, mark_resuming, wipe, withdraw, State};
+pub use state::{discard, mark_resuming, refuse, wipe, withdraw, State};
 pub use stream::{StreamSource, StreamTarget};
 pub use target::{Source, Target};
 pub use writer::{worst_case, OnProgress, Options, Progress, Summary, Writer};

@@ -6,7 +6,7 @@ use crate::buffer::Aligned;
 use crate::chunks::Verified;
 use crate::error::Error;
 use crate::layout::{
-    Mark, Seal, BLOCK, DISCARD_OFFSET, RESUME_OFFSET, STATE_DISCARDED, STATE_OFFSET,
+    Mark, Seal, BLOCK, DISCARD_OFFSET, RESUME_OFFSET, STATE_DISCARDED, STATE_OFFSET, STATE_REFUSED,
     STATE_RESUMING, STATE_WITHDRAWN,
 };
 use crate::mark::{now, sealed};
@@ -26,6 +26,11 @@ pub enum State {
     },
     /// Somebody restored memory from it and entered the saved kernel.
     Resuming {
+        /// When.
+        time: u64,
+    },
+    /// A restore from it failed in the middle; it is not tried again by itself.
+    Refused {
         /// When.
         time: u64,
     },
@@ -53,6 +58,13 @@ pub fn withdraw(target: &mut impl Target, verified: &Verified) -> Result<(), Err
         return Ok(());
     }
     let mark = sealed(STATE_WITHDRAWN, now(), &verified.seal);
+    put(target, RESUME_OFFSET, &mark, "the mark of the restore")
+}
+
+/// Says that a restore failed in the middle, so that the next boot does not fail the same way;
+/// flushed when this returns. `seal` is [`Image::seal`](crate::Image::seal).
+pub fn refuse(target: &mut impl Target, seal: &Seal) -> Result<(), Error> {
+    let mark = sealed(STATE_REFUSED, now(), seal);
     put(target, RESUME_OFFSET, &mark, "the mark of the restore")
 }
 

@@ -136,6 +136,7 @@ fn verify(one: &One, reporter: &mut Reporter, abort: &mut Abort) -> Result<Answe
     let refusal = match state {
         State::Resuming { time } => Some(Refusal::Used { time }),
         State::Discarded { time } => Some(Refusal::Discarded { time }),
+        State::Refused { time } => Some(Refusal::RefusedBefore { time }),
         State::Stream | State::Committed | State::Withdrawn { .. } => None,
     };
     Ok(Answer { text, refusal })

@@ -11,6 +11,7 @@ pub fn word(state: State) -> &'static str {
         State::Stream => "stream",
         State::Committed => "committed",
         State::Withdrawn { .. } => "withdrawn",
+        State::Refused { .. } => "refused",
         State::Resuming { .. } => "used",
         State::Discarded { .. } => "discarded",
     }
@@ -34,7 +35,9 @@ pub fn report(i: &Inspection) -> Json {
     let h = &i.header;
     let time = match i.state {
         State::Stream | State::Committed => Json::Null,
-        State::Withdrawn { time } | State::Resuming { time } | State::Discarded { time } => {
+        State::Withdrawn { time }
+        | State::Refused { time }
+        | State::Resuming { time } | State::Discarded { time } => {
             Json::Int(time)
         }
     };
