@@ -1,16 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `demo`: the main job, shown and told. And `vm`: a machine to try things in.
+//! `demo`: the main job, shown and told: a busy machine hibernates through another kernel, is
+//! switched off and on again, and goes on. With `--jump`, what it is built on: stepping aside and
+//! coming back.
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::artifacts::{Artifacts, Kernel};
+use crate::disk;
+use crate::hibernation::{self, Mode, Way};
+use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::story::Story;
+use crate::work::Work;
 use crate::workload::Workload;
+
+/// What is shown.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A machine that steps aside for another kernel and comes back, without a power cycle
+    #[arg(long)]
+    jump: bool,
+}
 
 /// A line of the narrator's.
 fn tell(text: &str) {
@@ -40,17 +53,93 @@ fn only(console: &str, wanted: &[&str]) -> String {
 }
 
 /// Shows it.
-pub fn run() -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
     let story = Story::new(&artifacts, "demo", Duration::from_secs(600))?;
-    let outcome = narrate(&story);
+    let outcome = if options.jump {
+        jump(&story)
+    } else {
+        hibernate(&story)
+    };
     if outcome.is_err() {
         println!("{}", story.logs());
     }
     outcome
 }
 
-fn narrate(story: &Story) -> Result<()> {
+/// The last picture of a bar that was drawn over and over on a console.
+fn last_bar<'a>(console: &'a str, verb: &str) -> &'a str {
+    let at = console.rfind(verb).unwrap_or(console.len());
+    console[at..].lines().next().unwrap_or_default()
+}
+
+/// The whole cycle.
+fn hibernate(story: &Story) -> Result<()> {
+    tell("A machine of 256 MiB and two CPUs boots Linux: kernel A.");
+    let mut config = story.config_for(Kernel::Full, Purpose::Hibernation)?;
+    let image = Work::prepare(story, &mut config)?;
+    let target = story.file("target.img");
+    disk::empty(&target, 320)?;
+    config.disks.push(target.into());
+    let mut vm = story.boot("A", &config)?;
+    show(&vm.sh("uname -a; nproc; grep MemTotal /proc/meminfo")?, 5);
+
+    tell("It has work to do: a process counts, one writes to an ext4 disk, two talk TCP,");
+    println!("   SQLite commits transactions, and a tmpfs is full of data.");
+    kjump::insmod(&mut vm, "")?;
+    let work = Work::start(&mut vm, image)?;
+
+    tell("To most of its memory there is no copy anywhere, and nothing could make it smaller:");
+    vm.sh("mkdir -p /run/noise; mount -t ramfs ramfs /run/noise")?;
+    show(&vm.sh("guest ramfill 60 1 /run/noise")?, 1);
+    println!("   The kernel's own hibernation needs half of memory free, and would give up.");
+    let before = work.reached(&mut vm)?;
+    println!("   {before}");
+
+    tell("Hibernate:  $ kjump hibernate --target /dev/vdb");
+    let started = Instant::now();
+    let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff, "")?;
+    drop(vm);
+    println!("   Kernel B boots in the lowest 16 MiB, which A has vacated, and saves the rest:");
+    let told = ["Linux version", "Memory:", "kjump-init: Linux"];
+    show(&only(&asleep.console, &told), 6);
+    show(last_bar(&asleep.console, "saving"), 1);
+    let seconds = started.elapsed().as_secs_f32();
+    tell(&format!(
+        "The machine has switched itself off, {seconds:.0} s after the command. QEMU is gone."
+    ));
+
+    tell("It is switched on again. The bootloader starts a small kernel, C, in 16 MiB:");
+    let started = Instant::now();
+    let words = "kjump.resume=/dev/vdb";
+    let config = hibernation::again(story, &config, Way::Bootloader, words);
+    let (mut vm, output) = hibernation::resume(story, "A, resumed", &config, &asleep)?;
+    let seconds = started.elapsed().as_secs_f32();
+    let console = vm.console.since(0);
+    show(&only(&console, &told), 6);
+    show(last_bar(&console, "restoring"), 1);
+
+    tell(&format!(
+        "{seconds:.0} s after power on A goes on, in the middle of `kjump hibernate`:"
+    ));
+    show(&output.text, 10);
+    let now = work.healthy(&mut vm, before)?;
+    println!("   before: {before}");
+    println!("   now:    {now}");
+    let good = vm.sh("guest ramcheck 1 /run/noise")?;
+    ensure!(good.starts_with("good"), "{good}");
+    println!("   Every process lives, the database is whole, every byte in memory is what it was.");
+
+    tell(
+        "A ends as usual: unmount, power off; and the disk is checked, with all that was written.",
+    );
+    work.end(&mut vm).context("the end")?;
+    println!("   The file system is whole, every record is there.");
+    Ok(())
+}
+
+/// Stepping aside.
+fn jump(story: &Story) -> Result<()> {
     tell("A machine of 256 MiB and two CPUs boots Linux: kernel A.");
     let mut config = story.config(Kernel::Full)?;
     let image = Workload::prepare(story, &mut config)?;
@@ -127,46 +216,4 @@ fn narrate(story: &Story) -> Result<()> {
     workload.end(&mut vm).context("the end")?;
     println!("   The file system is whole, every record is there.");
     Ok(())
-}
-
-/// What the interactive machine is like.
-#[derive(clap::Args)]
-pub struct VmOptions {
-    /// RAM, MiB
-    #[arg(long, default_value_t = 512)]
-    memory: u32,
-    /// CPUs
-    #[arg(long, default_value_t = 2)]
-    smp: u32,
-    /// The kernel with PAE as A
-    #[arg(long)]
-    pae: bool,
-    /// More of A's command line
-    #[arg(long, default_value = "")]
-    append: String,
-}
-
-/// A machine on this terminal.
-pub fn interactive(options: &VmOptions) -> Result<ExitCode> {
-    let artifacts = Artifacts::find()?;
-    let story = Story::new(&artifacts, "vm", Duration::from_secs(1))?;
-    let mut config = story.config(if options.pae {
-        Kernel::Pae
-    } else {
-        Kernel::Full
-    })?;
-    config.memory = options.memory;
-    config.smp = options.smp;
-    config.append = format!("kjump.shell {}", options.append);
-    Workload::prepare(&story, &mut config)?;
-    println!("In the machine, try:  kjump doctor");
-    println!("  kjump load /boot/lean --initrd /boot/plain.cpio.gz --append \"console=ttyS0\"");
-    println!("  kjump jump      (a shell in kernel B; there: kjump back)");
-    println!("Ctrl-A X ends it. The disk /dev/vda is new, and gone afterwards.\n");
-    let status = config.interactive().status().context("qemu-system-i386")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

@@ -92,6 +92,14 @@ pub fn load_lean(vm: &mut Vm, what: &str) -> Result<()> {
     vm.sh(&line).map(drop)
 }
 
+/// Loads `lean` with B's initramfs alone, as `kjump hibernate` does.
+pub fn load_plain(vm: &mut Vm, what: &str) -> Result<()> {
+    let append = format!("console=ttyS0 {what}");
+    let append = append.trim();
+    let line = format!("kjump load /boot/lean --initrd /boot/plain.cpio.gz --append \"{append}\"");
+    vm.sh(&line).map(drop)
+}
+
 /// Loads `full`, which needs a wider window, as [`load_lean`] loads `lean`.
 pub fn load_full(vm: &mut Vm, what: &str) -> Result<()> {
     let append = format!("console=ttyS0 panic=-1 {what}");

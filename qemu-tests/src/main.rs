@@ -17,6 +17,7 @@ mod ending;
 mod gdb;
 mod hibernation;
 mod initramfs;
+mod interactive;
 mod kjump;
 mod machine;
 mod pairs;
@@ -49,10 +50,10 @@ struct Cli {
 enum What {
     /// Prints the figures.
     Bench(bench::Options),
-    /// Shows a machine that steps aside and comes back, narrated.
-    Demo,
+    /// Shows a machine that hibernates and goes on, narrated.
+    Demo(demo::Options),
     /// A machine on this terminal, with kjump loaded (leave with Ctrl-A X).
-    Vm(demo::VmOptions),
+    Vm(interactive::Options),
 }
 
 fn main() -> Result<ExitCode> {
@@ -60,7 +61,7 @@ fn main() -> Result<ExitCode> {
     match cli.what {
         None => runner::run(&cli.tests),
         Some(What::Bench(options)) => bench::run(&options).map(|()| ExitCode::SUCCESS),
-        Some(What::Demo) => demo::run().map(|()| ExitCode::SUCCESS),
-        Some(What::Vm(options)) => demo::interactive(&options),
+        Some(What::Demo(options)) => demo::run(&options).map(|()| ExitCode::SUCCESS),
+        Some(What::Vm(options)) => interactive::run(&options),
     }
 }

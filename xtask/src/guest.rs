@@ -12,7 +12,7 @@ use crate::{
     build, sh, tools,
 };
 
-/// Options of `cargo xtask bench` and `cargo xtask demo`.
+/// Options of `cargo xtask bench`, `demo` and `vm`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Handed on to `qemu-tests`
@@ -20,29 +20,10 @@ pub struct Options {
     args: Vec<OsString>,
 }
 
-/// Options of `cargo xtask vm`.
-#[derive(clap::Args)]
-pub struct VmOptions {
-    /// The kernel to boot
-    #[arg(long, value_enum, default_value = "full")]
-    kernel: Kernel,
-    /// More arguments for QEMU
-    #[arg(last = true)]
-    qemu: Vec<OsString>,
-}
-
 /// Builds all, then runs `qemu-tests NAME`.
 pub fn run(name: &str, options: &Options) -> Result<()> {
     build::build(&Kernel::ALL)?;
     sh::run(qemu_tests()?.arg(name).args(&options.args))
-}
-
-/// Builds all, then starts an interactive guest; Ctrl-A x ends it.
-pub fn vm(options: &VmOptions) -> Result<()> {
-    build::build(&Kernel::ALL)?;
-    let mut vm = qemu_tests()?;
-    vm.args(["vm", "--kernel", options.kernel.name()]);
-    sh::run(vm.arg("--").args(&options.qemu))
 }
 
 /// The `qemu-tests` program, through cargo.

@@ -31,8 +31,8 @@ enum Command {
     Bench(guest::Options),
     /// Show the main job in QEMU, narrated
     Demo(guest::Options),
-    /// Start an interactive guest
-    Vm(guest::VmOptions),
+    /// Start an interactive guest; Ctrl-A X ends it
+    Vm(guest::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Bench(options) => guest::run("bench", &options),
         Command::Demo(options) => guest::run("demo", &options),
-        Command::Vm(options) => guest::vm(&options),
+        Command::Vm(options) => guest::run("vm", &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

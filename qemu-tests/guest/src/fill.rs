@@ -22,11 +22,6 @@ fn files(dir: &Path) -> impl Iterator<Item = PathBuf> + '_ {
     (0..).map(move |number| dir.join(format!("fill-{number:05}")))
 }
 
-/// Page `index` under `seed`, as bytes.
-fn page(seed: u64, index: u64) -> impl Iterator<Item = u8> {
-    page_words(seed, index).flat_map(u32::to_le_bytes)
-}
-
 /// How many pages the argument asks for: `N` per cent of MemTotal, or `NM`, that many MiB.
 fn wanted(amount: &str) -> Result<u64, String> {
     let (number, mebibytes) = match amount.strip_suffix('M') {
@@ -39,7 +34,7 @@ fn wanted(amount: &str) -> Result<u64, String> {
     Ok(if mebibytes {
         number * 256
     } else {
-        meminfo("MemTotal")? as u64 * number / 100
+        (meminfo("MemTotal")? as u64 * number).div_ceil(100)
     })
 }
 
@@ -70,7 +65,9 @@ pub fn fill(args: &[String]) -> Outcome {
             }
             let count = PIECE.min(FILE_PAGES - inside).min(wanted - index);
             bytes.clear();
-            (index..index + count).for_each(|index| bytes.extend(page(seed, index)));
+            for index in index..index + count {
+                page_words(seed, index).for_each(|word| bytes.extend(word.to_le_bytes()));
+            }
             file.write_all(&bytes).map_err(failed(&name))?;
             inside += count;
             index += count;
@@ -98,7 +95,9 @@ pub fn check(args: &[String]) -> Outcome {
         let pages = fs::metadata(&path).map_err(failed(&name))?.len() / PAGE as u64;
         for inside in 0..pages {
             file.read_exact(&mut bytes).map_err(failed(&name))?;
-            if !bytes.iter().copied().eq(page(seed, index)) {
+            let words = bytes.chunks_exact(4);
+            let words = words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+            if !words.eq(page_words(seed, index)) {
                 return Err(format!("{name}: page {inside} is not what was written"));
             }
             index += 1;

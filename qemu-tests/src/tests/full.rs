@@ -63,7 +63,7 @@ fn one(story: &Story, memory: u32, percent: u32) -> Result<()> {
     swsusp::switch_on(&mut vm, "/dev/vdb")?;
     // The peer first: afterwards there may be no room for it.
     kjump::insmod(&mut vm, "")?;
-    vm.sh("kjump load /boot/lean --initrd /boot/plain.cpio.gz --append console=ttyS0")?;
+    kjump::load_plain(&mut vm, "")?;
     vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
     let filled = vm.run_for(&format!("guest ramfill {percent} {SEED} /run/full"), FILL)?;
     print!("{memory} MiB: {} ", filled.ok()?);

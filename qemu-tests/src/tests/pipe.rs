@@ -42,7 +42,7 @@ pub fn run(story: &Story) -> Result<()> {
     kjump::insmod(&mut vm, "")?;
     let work = Work::start(&mut vm, image)?;
     let before = work.reached(&mut vm)?;
-    vm.sh("kjump load /boot/lean --initrd /boot/plain.cpio.gz --append console=ttyS0")?;
+    kjump::load_plain(&mut vm, "")?;
 
     let mark = vm.console.mark();
     let jump = vm.start_command("kjump jump --command shell")?;

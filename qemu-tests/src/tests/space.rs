@@ -51,6 +51,13 @@ const CASES: &[Case] = &[
         words: "failed",
         trouble: true,
     },
+    Case {
+        name: "an error at each flush",
+        target: "/dev/vdk",
+        code: exit::TARGET_FAILED,
+        words: "failed",
+        trouble: true,
+    },
 ];
 
 const fn case(name: &'static str, target: &'static str, code: i32, words: &'static str) -> Case {
@@ -121,6 +128,7 @@ fn machine(story: &Story) -> Result<(Vm, Config, Work)> {
     disk::ext4(&file("h"), 256)?;
     let worse = make("i", 256)?.failing(Fault::Write, 0);
     let good = make("j", 320)?;
+    let hasty = make("k", 256)?.failing(Fault::Flush, 0);
     config.disks.extend([
         small,
         file("c").into(),
@@ -131,6 +139,7 @@ fn machine(story: &Story) -> Result<(Vm, Config, Work)> {
         file("h").into(),
         worse,
         good,
+        hasty,
     ]);
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;

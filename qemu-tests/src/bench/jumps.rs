@@ -1,35 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `bench`: the figures, side by side from one run. Times are medians, taken by the module's own
-//! time stamps; they tell of an emulated machine, so compare them with each other only.
+//! Jumps: medians, taken by the module's own time stamps.
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{ensure, Context, Result};
 use object::{Object, ObjectSection, SectionKind};
 use serde_json::Value;
 
+use super::{row, Options};
 use crate::artifacts::{Artifacts, Kernel};
 use crate::kjump;
 use crate::story::Story;
 use crate::vm::Vm;
 use crate::workload::Workload;
-
-/// How to measure.
-#[derive(clap::Args)]
-pub struct Options {
-    /// Jumps of each kind
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
-    /// RAM of the machine, MiB
-    #[arg(long, default_value_t = 512)]
-    memory: u32,
-    /// CPUs of the machine
-    #[arg(long, default_value_t = 2)]
-    smp: u32,
-}
 
 /// Parts of a jump by their names in `kjump status --json`, and what they are.
 const PARTS: [(&str, &str); 7] = [
@@ -92,23 +78,11 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// Prints the figures.
-pub fn run(options: &Options) -> Result<()> {
-    let artifacts = Artifacts::find()?;
-    // A guard against hanging: a minute for each jump.
-    let limit = Duration::from_secs(300 + 60 * 3 * options.rounds as u64);
-    let story = Story::new(&artifacts, "bench", limit)?;
-    let outcome = measure(&story, options);
-    if outcome.is_err() {
-        println!("{}", story.logs());
-    }
-    let series = outcome?;
-    if let Some(splat) = story.splat() {
-        println!("{}", story.logs());
-        anyhow::bail!("a kernel complained: {splat}");
-    }
+/// Measures, and prints the figures.
+pub fn run(story: &Story, options: &Options) -> Result<()> {
+    let series = measure(story, options)?;
     print(&series, options);
-    sizes(&artifacts)
+    sizes(&story.artifacts)
 }
 
 fn measure(story: &Story, options: &Options) -> Result<[Series; 3]> {
@@ -198,12 +172,6 @@ fn print(series: &[Series], options: &Options) {
         "and comes back, devices down and up on both sides. no peer: seven bytes of code that"
     );
     println!("come back at once, so \"exchange\" is the stub's alone, with A's pages only.");
-}
-
-fn row(title: &str, cells: impl Iterator<Item = String>) {
-    print!("{title:<32}");
-    cells.for_each(|cell| print!("{cell:>14}"));
-    println!();
 }
 
 fn show(value: Option<f64>, digits: usize) -> String {

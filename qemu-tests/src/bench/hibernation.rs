@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hibernation: kjump and swsusp take the same guest, with the same unswappable data in memory,
+//! through a power cycle, one after the other. Times by the host's clock.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kjump_image::layout::STATE_OFFSET;
+
+use super::{row, Options};
+use crate::artifacts::Kernel;
+use crate::disk;
+use crate::ending::Waiting;
+use crate::hibernation::{self, Asleep, Mode, Way, LONG};
+use crate::initramfs::Purpose;
+use crate::kjump;
+use crate::story::Story;
+use crate::swsusp::{self, Compressor, Outcome};
+use crate::vm::{Config, Vm};
+
+/// A way to hibernate and come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// The kernel's own.
+    Swsusp(Compressor),
+    /// Nothing is loaded: the peer is read, loaded, booted. C comes from the bootloader.
+    Cold,
+    /// A peer is there and has booted. C comes from an initramfs.
+    Resident,
+}
+
+const MEANS: [Means; 4] = [
+    Means::Swsusp(Compressor::Lzo),
+    Means::Swsusp(Compressor::Lz4),
+    Means::Cold,
+    Means::Resident,
+];
+
+impl Means {
+    fn name(self) -> &'static str {
+        match self {
+            Means::Swsusp(Compressor::Lzo) => "swsusp lzo",
+            Means::Swsusp(Compressor::Lz4) => "swsusp lz4",
+            Means::Cold => "kjump cold",
+            Means::Resident => "kjump resident",
+        }
+    }
+}
+
+/// What was measured of a power cycle.
+#[derive(Default)]
+struct Cycle {
+    /// From the command to power off, seconds.
+    down: f64,
+    /// From the first line of the first kernel to the first word of A's user space, seconds.
+    up: f64,
+    /// Bytes of the image.
+    image: u64,
+    /// What the saving and the restoring kernel say, millions of bytes of memory a second.
+    rates: [Option<f64>; 2],
+}
+
+/// A machine at one fill.
+struct Bench<'a> {
+    story: &'a Story,
+    config: Config,
+    fill: u32,
+}
+
+/// Measures, and prints the figures.
+pub fn run(story: &Story, options: &Options) -> Result<()> {
+    println!();
+    println!(
+        "QEMU TCG, {} CPUs, {} MiB; a ramfs holds so much noise, per cent of MemTotal",
+        options.smp, options.memory
+    );
+    let mut speeds = None;
+    for &fill in &options.fill {
+        let bench = Bench::new(story, options, fill)?;
+        let mut vm = bench.boot()?;
+        if speeds.is_none() {
+            speeds = Some((dd(&mut vm)?, peak(&mut vm)?));
+        }
+        let mut cycles = Vec::new();
+        for means in MEANS {
+            eprintln!("bench: {fill} %, {}", means.name());
+            let (next, cycle) = bench
+                .cycle(vm, means)
+                .with_context(|| format!("{fill} %, {}", means.name()))?;
+            vm = next;
+            cycles.push(cycle);
+        }
+        vm.power_off()?;
+        print(fill, &cycles);
+    }
+    if let Some(([write, read], memory)) = speeds {
+        println!();
+        println!("dd to the same disk, O_DIRECT: {write} written, {read} read");
+        println!("{memory}");
+    }
+    Ok(())
+}
+
+/// A table: a column for each means.
+fn print(fill: u32, cycles: &[Option<Cycle>]) {
+    println!();
+    row(
+        &format!("{fill} %"),
+        MEANS.iter().map(|means| means.name().into()),
+    );
+    let line = |title: &str, cell: &dyn Fn(&Cycle) -> Option<String>| {
+        let cells = cycles.iter().map(|cycle| {
+            let cell = cycle.as_ref().map(cell);
+            cell.map_or("fails".into(), |cell| cell.unwrap_or_else(|| "-".into()))
+        });
+        row(title, cells);
+    };
+    line("command to power off, s", &|c| {
+        Some(format!("{:.1}", c.down))
+    });
+    line("kernel's start to A, s", &|c| Some(format!("{:.1}", c.up)));
+    line("image, MiB", &|c| {
+        Some(format!("{:.1}", c.image as f64 / 1_048_576.0))
+    });
+    line("save, MB/s", &|c| Some(format!("{:.0}", c.rates[0]?)));
+    line("restore, MB/s", &|c| Some(format!("{:.0}", c.rates[1]?)));
+}
+
+impl<'a> Bench<'a> {
+    fn new(story: &'a Story, options: &Options, fill: u32) -> Result<Self> {
+        let mut config = story.config_for(Kernel::Full, Purpose::Small)?;
+        config.memory = options.memory;
+        config.smp = options.smp;
+        let target = story.file("target.img");
+        let size = u64::from(options.memory) + 128;
+        disk::empty(&target, size)?;
+        config.disks.push(target.into());
+        swsusp::prepare(story, &mut config, "/dev/vdb", size, Compressor::Lzo)?;
+        Ok(Self {
+            story,
+            config,
+            fill,
+        })
+    }
+
+    /// A machine with that much in its memory.
+    fn boot(&self) -> Result<Vm> {
+        let mut vm = self.story.boot("A", &self.config)?;
+        kjump::insmod(&mut vm, "")?;
+        let fill = self.fill;
+        vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
+        vm.run_for(&format!("guest ramfill {fill} 1 /run/full"), LONG)?
+            .ok()?;
+        Ok(vm)
+    }
+
+    /// Hibernates and resumes; `None` with the machine as it was, if this means cannot.
+    fn cycle(&self, vm: Vm, means: Means) -> Result<(Vm, Option<Cycle>)> {
+        match means {
+            Means::Swsusp(compressor) => self.swsusp(vm, compressor),
+            Means::Cold => self.kjump(vm, Way::Bootloader),
+            Means::Resident => {
+                let mut vm = vm;
+                kjump::load_plain(&mut vm, "kjump.do=back")?;
+                kjump::jump_and_return(&mut vm, "")?;
+                self.kjump(vm, Way::Initramfs)
+            }
+        }
+    }
+
+    fn kjump(&self, mut vm: Vm, way: Way) -> Result<(Vm, Option<Cycle>)> {
+        let started = Instant::now();
+        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff, "")?;
+        let down = started.elapsed().as_secs_f64();
+        drop(vm);
+        let mark = hibernation::mark_at(&self.story.file("target.img"), STATE_OFFSET)?;
+        let mut config = hibernation::again(self.story, &self.config, way, "kjump.resume=/dev/vda");
+        config.append = config.append.replace("resume=/dev/vdb", "noresume");
+        let (vm, up) = self.up(&config, &asleep.waiting)?;
+        let cycle = Cycle {
+            down,
+            up,
+            image: mark.seal.image_bytes.get(),
+            rates: [rate(&asleep.console), rate(&vm.console.since(0))],
+        };
+        Ok((vm, Some(cycle)))
+    }
+
+    fn swsusp(&self, mut vm: Vm, compressor: Compressor) -> Result<(Vm, Option<Cycle>)> {
+        swsusp::switch_on(&mut vm, "/dev/vdb")?;
+        let name = compressor.name();
+        vm.sh(&format!(
+            "echo {name} >/sys/module/hibernate/parameters/compressor"
+        ))?;
+        self.story.expect_trouble(vm.console.mark());
+        let started = Instant::now();
+        let outcome = swsusp::hibernate(&mut vm, "shutdown")?;
+        let down = started.elapsed().as_secs_f64();
+        self.story.trouble_is_over();
+        let Outcome::Off(asleep) = outcome else {
+            vm.sh("swapoff /dev/vdb")?;
+            return Ok((vm, None));
+        };
+        drop(vm);
+        let (mut vm, up) = self.up(&self.config, &asleep.waiting)?;
+        vm.sh("swapoff /dev/vdb")?;
+        let console = vm.console.since(0);
+        let cycle = Cycle {
+            down,
+            up,
+            image: swsusp_image(&asleep).unwrap_or(0),
+            rates: [
+                number_before(&asleep.console, " MB/s)"),
+                number_before(&console, " MB/s)"),
+            ],
+        };
+        Ok((vm, Some(cycle)))
+    }
+
+    /// Starts a machine that goes on; seconds from its first kernel's first line.
+    fn up(&self, config: &Config, waiting: &Waiting) -> Result<(Vm, f64)> {
+        let mut vm = self.story.power_on("A, resumed", config)?;
+        vm.console
+            .wait_text(0, "Linux version", Duration::from_secs(60))?;
+        let started = Instant::now();
+        match vm.wait_start(waiting, LONG)? {
+            crate::ending::Start::Resumed(_) => Ok((vm, started.elapsed().as_secs_f64())),
+            crate::ending::Start::Booted => anyhow::bail!("the machine was not resumed"),
+        }
+    }
+}
+
+/// The last number before that text.
+fn number_before(text: &str, after: &str) -> Option<f64> {
+    let end = text.rfind(after)?;
+    let start = text[..end].rfind(|c: char| !c.is_ascii_digit() && c != '.')? + 1;
+    text[start..end].parse().ok()
+}
+
+/// The last speed that a progress bar shows.
+fn rate(console: &str) -> Option<f64> {
+    number_before(console, " MB/s, ratio")
+}
+
+/// Bytes of an image of swsusp's, as its kernel says.
+fn swsusp_image(asleep: &Asleep) -> Option<u64> {
+    let (_, after) = asleep
+        .console
+        .split_once("Image size after compression: ")?;
+    let kbytes: u64 = after.split(' ').next()?.parse().ok()?;
+    Some(kbytes << 10)
+}
+
+/// How fast the target's disk is written and read without any of this.
+fn dd(vm: &mut Vm) -> Result<[String; 2]> {
+    let mut speed = |line: &str| -> Result<String> {
+        let said = vm.run_for(line, LONG)?.ok()?;
+        let last = said.lines().last().unwrap_or_default();
+        let speed = last.rsplit(", ").next().unwrap_or_default();
+        Ok(speed.to_string())
+    };
+    Ok([
+        speed("dd if=/dev/zero of=/dev/vda bs=1M count=256 oflag=direct conv=fsync")?,
+        speed("dd if=/dev/vda of=/dev/null bs=1M count=256 iflag=direct")?,
+    ])
+}
+
+/// What B's memory comes to while it saves, watched by hand from its shell.
+fn peak(vm: &mut Vm) -> Result<String> {
+    const WATCH: &str = "(while :; do grep MemAvailable /proc/meminfo; usleep 50000; done) & \
+         W=$!; kjump save /dev/vda --no-guards; kill $W; grep MemTotal /proc/meminfo; \
+         kjump image discard /dev/vda; kjump back";
+    kjump::load_plain(vm, "")?;
+    let mark = vm.console.mark();
+    let jump = vm.start_command("kjump jump --command shell")?;
+    vm.console.wait_text(mark, "/ #", LONG)?;
+    vm.type_in(&format!("{WATCH}\n"))?;
+    vm.finish(jump, LONG)?.ok()?;
+    vm.sh("kjump unload")?;
+    let said = vm.console.since(mark);
+    let field = |line: &str| -> Option<u64> { line.split_whitespace().nth(1)?.parse().ok() };
+    let lines = |name: &'static str| {
+        let lines = said.lines().filter(move |line| line.starts_with(name));
+        lines.filter_map(field)
+    };
+    let left = lines("MemAvailable:").min().context("B's MemAvailable")?;
+    let total = lines("MemTotal:").next_back().context("B's MemTotal")?;
+    Ok(format!(
+        "B has {total} KiB beside its kernel in the window of 15.6 MiB; at the peak of a save \
+         {left} KiB of it are left"
+    ))
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn speeds_are_read_off_consoles() {
+        let bar = "saving [##--]  50 %, 81.3 MB/s, ratio 1.20, 2 s left\
+                   saving [####] 100 %, 90.5 MB/s, ratio 1.21, 4 s";
+        assert_eq!(rate(bar), Some(90.5));
+        let swsusp = "PM: hibernation: Wrote 41568 kbytes in 1.79 seconds (23.22 MB/s)";
+        assert_eq!(number_before(swsusp, " MB/s)"), Some(23.22));
+        assert_eq!(rate("nothing"), None);
+    }
+}

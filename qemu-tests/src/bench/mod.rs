@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bench`: the figures, side by side from one run. They tell of an emulated machine, so compare
+//! them with each other only.
+
+mod hibernation;
+mod jumps;
+
+use std::time::Duration;
+
+use anyhow::{bail, Result};
+
+use crate::artifacts::Artifacts;
+use crate::story::Story;
+
+/// How to measure.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Jumps of each kind
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// RAM of the machine, MiB
+    #[arg(long, default_value_t = 512)]
+    memory: u32,
+    /// CPUs of the machine
+    #[arg(long, default_value_t = 2)]
+    smp: u32,
+    /// How full the machine is that hibernates, per cent
+    #[arg(long, value_delimiter = ',', default_value = "10,40,70,85")]
+    fill: Vec<u32>,
+    /// Only one of the two: jumps, hibernation
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Jumps to a peer and back.
+    Jumps,
+    /// Hibernation and resume.
+    Hibernation,
+}
+
+/// A part's code.
+type Measure = fn(&Story, &Options) -> Result<()>;
+
+/// Measures, and prints the figures.
+pub fn run(options: &Options) -> Result<()> {
+    let artifacts = Artifacts::find()?;
+    let parts: [(Part, &str, Measure); 2] = [
+        (Part::Jumps, "bench-jumps", jumps::run),
+        (Part::Hibernation, "bench-hibernation", hibernation::run),
+    ];
+    for (part, name, measure) in parts {
+        if options.only.is_some_and(|only| only != part) {
+            continue;
+        }
+        // A guard against hanging: a minute for each jump, an hour for each fill.
+        let limit = match part {
+            Part::Jumps => 300 + 180 * options.rounds as u64,
+            Part::Hibernation => 3600 * options.fill.len() as u64,
+        };
+        let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;
+        let outcome = measure(&story, options);
+        if outcome.is_err() {
+            println!("{}", story.logs());
+        }
+        outcome?;
+        if let Some(splat) = story.splat() {
+            println!("{}", story.logs());
+            bail!("a kernel complained: {splat}");
+        }
+    }
+    Ok(())
+}
+
+/// A line of a table.
+fn row(title: &str, cells: impl Iterator<Item = String>) {
+    print!("{title:<32}");
+    cells.for_each(|cell| print!("{cell:>14}"));
+    println!();
+}
