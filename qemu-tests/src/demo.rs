@@ -98,7 +98,7 @@ fn hibernate(story: &Story) -> Result<()> {
 
     tell("Hibernate:  $ kjump hibernate --target /dev/vdb");
     let started = Instant::now();
-    let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff, "")?;
+    let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)?;
     drop(vm);
     println!("   Kernel B boots in the lowest 16 MiB, which A has vacated, and saves the rest:");
     let told = ["Linux version", "Memory:", "kjump-init: Linux"];

@@ -3,6 +3,7 @@
 //! Disk images for guests.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -32,6 +33,27 @@ fn tool(program: &str, arguments: &[&str], image: &Path) -> Result<String> {
 /// Creates a sparse image with nothing in it.
 pub fn empty(image: &Path, mebibytes: u64) -> Result<()> {
     Ok(File::create(image)?.set_len(mebibytes << 20)?)
+}
+
+/// Where the partition of [`partitioned`] starts, bytes.
+pub const PARTITION_AT: u64 = 1 << 20;
+/// Its PARTUUID.
+pub const PARTITION_UUID: &str = "6b6a756d-01";
+
+/// Creates a sparse image with a partition table and one partition, which takes all of it.
+pub fn partitioned(image: &Path, mebibytes: u64) -> Result<()> {
+    empty(image, mebibytes)?;
+    let first = (PARTITION_AT / 512) as u32;
+    let sectors = (mebibytes << 11) as u32 - first;
+    let mut table = [0; 512];
+    table[440..444].copy_from_slice(&0x6b6a_756d_u32.to_le_bytes());
+    // Type 0xda: no filesystem.
+    table[450] = 0xda;
+    table[454..458].copy_from_slice(&first.to_le_bytes());
+    table[458..462].copy_from_slice(&sectors.to_le_bytes());
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    let file = File::options().write(true).open(image)?;
+    Ok(file.write_all_at(&table, 0)?)
 }
 
 /// Creates a sparse image with an empty ext4 in it.

@@ -93,16 +93,28 @@ pub fn go_off(vm: &mut Vm, command: &str) -> Result<Asleep> {
     }
 }
 
-/// Hibernates to `target`, with more of the command's options.
-pub fn hibernate(vm: &mut Vm, target: &str, mode: Mode, options: &str) -> Result<Asleep> {
+/// Hibernates to `target`.
+pub fn hibernate(vm: &mut Vm, target: &str, mode: Mode) -> Result<Asleep> {
     let mode_name = mode.name();
-    let command = format!("kjump hibernate --target {target} --mode {mode_name} {options}");
-    let asleep = go_off(vm, command.trim())?;
+    let asleep = go_off(
+        vm,
+        &format!("kjump hibernate --target {target} --mode {mode_name}"),
+    )?;
     ensure!(
         mode.ended(&asleep.ending),
         "--mode {mode_name}: {:?}",
         asleep.ending
     );
+    Ok(asleep)
+}
+
+/// Hibernates as /etc/kjump.toml says, which gets these settings first.
+pub fn hibernate_as_configured(vm: &mut Vm, settings: &[String]) -> Result<Asleep> {
+    for setting in settings {
+        vm.sh(&format!("echo '{setting}' >>/etc/kjump.toml"))?;
+    }
+    let asleep = go_off(vm, "kjump hibernate")?;
+    ensure!(Mode::Poweroff.ended(&asleep.ending), "{:?}", asleep.ending);
     Ok(asleep)
 }
 
@@ -181,13 +193,13 @@ fn offset_in(shown: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// The UUID of the image at the start of a disk, as its state has it, 32 hex digits.
-pub fn image_uuid(disk: &Path) -> Result<String> {
-    let mark = mark_at(disk, layout::STATE_OFFSET)?;
+/// The UUID of the image `at` so many bytes on a disk, as its state has it, 32 hex digits.
+pub fn image_uuid(disk: &Path, at: u64) -> Result<String> {
+    let mark = mark_at(disk, at + layout::STATE_OFFSET)?;
     Ok(kjump_image::hex(&mark.seal.uuid))
 }
 
-/// A mark of an image at the start of a disk.
+/// A mark on a disk.
 pub fn mark_at(disk: &Path, offset: u64) -> Result<layout::Mark> {
     let mut sector = [0; layout::SECTOR];
     File::open(disk)?.read_exact_at(&mut sector, offset)?;

@@ -26,12 +26,9 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /run
 mount -t securityfs security /sys/kernel/security 2>/dev/null
-word() { sed -n "s/.*$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
-resume=$(word 'kjump\.resume')
-if [ -n "$resume" ]; then
-    offset=$(word 'kjump\.resume_offset')
+if grep -q 'kjump\.resume=' /proc/cmdline; then
     insmod /lib/kjump.ko
-    kjump resume "$resume${offset:+:$offset}"
+    kjump resume
     echo "init: kjump resume ended with $?"
     rmmod kjump
 fi

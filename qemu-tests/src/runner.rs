@@ -5,6 +5,9 @@
 use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, Result};
@@ -42,6 +45,9 @@ pub struct Options {
     /// Run each test so many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
+    /// Run so many tests at once; each takes a core
+    #[arg(long, short, default_value_t = 1)]
+    jobs: usize,
 }
 
 impl Options {
@@ -63,15 +69,33 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let artifacts = Artifacts::find()?;
-    let (mut passed, mut failed) = (0, Vec::new());
-    for _ in 0..options.repeat {
-        for test in &chosen {
-            match tell(test, &artifacts, options)? {
-                true => passed += 1,
-                false => failed.push(test.name),
-            }
+    let runs = (0..options.repeat).flat_map(|_| &chosen);
+    let runs: Vec<&Test> = runs.copied().collect();
+    let next = AtomicUsize::new(0);
+    let verdicts = Mutex::new(Vec::new());
+    let work = || -> Result<()> {
+        while let Some(test) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let passed = tell(test, &artifacts, options)?;
+            let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            verdicts.push((test.name, passed));
         }
-    }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined
+            .map(|result| result.unwrap_or_else(|_| Err(anyhow!("a test panicked"))))
+            .collect::<Result<Vec<()>>>()
+    })?;
+    let verdicts = verdicts
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let failed = verdicts.iter().filter(|(_, passed)| !passed);
+    let failed: Vec<_> = failed.map(|(name, _)| *name).collect();
+    let passed = verdicts.len() - failed.len();
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));
     }
@@ -85,8 +109,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs one test and prints its verdict.
 fn tell(test: &Test, artifacts: &Artifacts, options: &Options) -> Result<bool> {
-    print!("test {} ... ", test.name);
-    std::io::stdout().flush()?;
+    let title = format!("test {} ... ", test.name);
+    // With others beside it the name waits for the verdict.
+    let alone = options.jobs <= 1;
+    if alone {
+        print!("{title}");
+        std::io::stdout().flush()?;
+    }
+    let title = if alone { "" } else { &title };
     let started = Instant::now();
     let story = Story::new(artifacts, test.name, Duration::from_secs(test.limit))?
         .long(options.long)
@@ -95,22 +125,26 @@ fn tell(test: &Test, artifacts: &Artifacts, options: &Options) -> Result<bool> {
         None => Ok(()),
         Some(line) => Err(anyhow!("a kernel complained: {line}")),
     });
-    let seconds = started.elapsed().as_secs_f32();
+    let mut notes = format!("{:.1} s", started.elapsed().as_secs_f32());
+    if !story.notes().is_empty() {
+        notes = format!("{notes}; {}", story.notes());
+    }
     let logs = story.logs();
     let keep = Story::log_dir();
     fs::create_dir_all(&keep)?;
     fs::write(keep.join(format!("{}.log", test.name)), &logs)?;
     match outcome {
         Ok(()) => {
-            println!("ok ({seconds:.1} s)");
+            println!("{title}ok ({notes})");
             Ok(true)
         }
         Err(error) => {
-            println!("FAILED ({seconds:.1} s)");
-            println!("{logs}test {}: {error:#}", test.name);
-            if let Some(line) = story.splat() {
-                println!("test {}: and a kernel complained: {line}", test.name);
-            }
+            let splat = story.splat().map_or_else(String::new, |line| {
+                format!("test {}: and a kernel complained: {line}\n", test.name)
+            });
+            // In one piece, so that others do not come between.
+            let name = test.name;
+            print!("{title}FAILED ({notes})\n{logs}test {name}: {error:#}\n{splat}");
             Ok(false)
         }
     }

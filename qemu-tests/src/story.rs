@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -35,13 +36,16 @@ pub struct Story {
     deadline: Instant,
     verbose: bool,
     witnesses: RefCell<Vec<Witness>>,
+    notes: RefCell<Vec<String>>,
 }
 
 impl Story {
     /// Begins.
     pub fn new(artifacts: &Artifacts, name: &str, limit: Duration) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
-        let dir = std::env::temp_dir().join(format!("kjump-test-{pid}-{name}"));
+        let dir = std::env::temp_dir().join(format!("kjump-test-{pid}-{number}-{name}"));
         fs::create_dir_all(&dir)?;
         Ok(Self {
             artifacts: artifacts.clone(),
@@ -50,6 +54,7 @@ impl Story {
             deadline: Instant::now() + limit,
             verbose: false,
             witnesses: RefCell::default(),
+            notes: RefCell::default(),
         })
     }
 
@@ -122,6 +127,16 @@ impl Story {
                 span.1 = now;
             }
         }
+    }
+
+    /// Something worth knowing, for the line with the verdict.
+    pub fn note(&self, note: impl Into<String>) {
+        self.notes.borrow_mut().push(note.into());
+    }
+
+    /// What was noted.
+    pub fn notes(&self) -> String {
+        self.notes.borrow().join("; ")
     }
 
     /// The first complaint of any kernel that was not to complain.

@@ -58,6 +58,15 @@ pub fn prepare(
     Ok(image)
 }
 
+/// The machine without the words that [`prepare`] has put on its command line: the next boot leaves
+/// the swap area alone.
+pub fn off(mut config: Config) -> Config {
+    let swsusp = |word: &&str| !word.starts_with("resume=") && !word.starts_with("hibernate.");
+    let words: Vec<_> = config.append.split(' ').filter(swsusp).collect();
+    config.append = words.join(" ");
+    config
+}
+
 /// Switches the swap area on.
 pub fn switch_on(vm: &mut Vm, name: &str) -> Result<()> {
     vm.sh(&format!("swapon {name}")).map(drop)
@@ -92,4 +101,19 @@ fn refused(output: &Output) -> Result<String> {
 pub fn resume(story: &Story, title: &str, config: &Config, asleep: &Asleep) -> Result<Vm> {
     let (vm, _) = hibernation::resume(story, title, config, asleep)?;
     Ok(vm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::off;
+    use crate::vm::Config;
+
+    #[test]
+    fn other_words_stay() {
+        let config = off(Config {
+            append: "a resume=/dev/vdb hibernate.compressor=lz4 kjump.resume=/dev/vda".into(),
+            ..Config::default()
+        });
+        assert_eq!(config.append, "a kjump.resume=/dev/vda");
+    }
 }

@@ -34,6 +34,9 @@ pub struct Options {
     /// Run each test in virtual machines so many times
     #[arg(long, value_name = "N")]
     repeat: Option<u32>,
+    /// Run so many tests in virtual machines at once; each takes a core
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<u32>,
 }
 
 /// How many tests passed and did not.
@@ -72,6 +75,9 @@ pub fn run(options: &Options) -> Result<()> {
         command.args(options.verbose.then_some("--verbose"));
         if let Some(times) = options.repeat {
             command.args(["--repeat", &times.to_string()]);
+        }
+        if let Some(jobs) = options.jobs {
+            command.args(["--jobs", &jobs.to_string()]);
         }
         tally += stage("tests in virtual machines", vm(&mut command));
     }

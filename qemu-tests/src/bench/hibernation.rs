@@ -171,12 +171,12 @@ impl<'a> Bench<'a> {
 
     fn kjump(&self, mut vm: Vm, way: Way) -> Result<(Vm, Option<Cycle>)> {
         let started = Instant::now();
-        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff, "")?;
+        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff)?;
         let down = started.elapsed().as_secs_f64();
         drop(vm);
         let mark = hibernation::mark_at(&self.story.file("target.img"), STATE_OFFSET)?;
-        let mut config = hibernation::again(self.story, &self.config, way, "kjump.resume=/dev/vda");
-        config.append = config.append.replace("resume=/dev/vdb", "noresume");
+        let config = hibernation::again(self.story, &self.config, way, "kjump.resume=/dev/vda");
+        let config = swsusp::off(config);
         let (vm, up) = self.up(&config, &asleep.waiting)?;
         let cycle = Cycle {
             down,

@@ -18,7 +18,9 @@ use crate::work::Work;
 /// Where the image goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    /// A disk without a filesystem.
+    /// A disk without anything on it.
+    Disk,
+    /// A partition of a disk.
     Partition,
     /// A file on a filesystem that A has mounted.
     File,
@@ -33,6 +35,8 @@ struct Case {
     way: Way,
     mode: Mode,
     target: Target,
+    /// Everything is in /etc/kjump.toml, also the slower compression.
+    configured: bool,
     /// How the kernel that resumes is told where the image is; `{}` is replaced by the image's
     /// UUID.
     words: &'static str,
@@ -44,12 +48,13 @@ const USUAL: Case = Case {
     append: "",
     way: Way::Bootloader,
     mode: Mode::Poweroff,
-    target: Target::Partition,
+    target: Target::Disk,
+    configured: false,
     words: "kjump.resume=/dev/vdb",
 };
 
 /// C from the bootloader, a disk, power off.
-pub fn partition(story: &Story) -> Result<()> {
+pub fn disk(story: &Story) -> Result<()> {
     one(story, &USUAL)
 }
 
@@ -75,8 +80,9 @@ pub fn pae(story: &Story) -> Result<()> {
             cpu: "coreduo",
             append: "init_on_free=1",
             mode: Mode::Reboot,
-            // virtio's disks have the first major number that is given out.
-            words: "go_to_resume khdev=254:16",
+            target: Target::Partition,
+            // virtio's disks have the first major number that is given out; /dev/vdb1.
+            words: "go_to_resume khdev=254:17",
             ..USUAL
         },
     )
@@ -95,7 +101,7 @@ pub fn file_from_bootloader(story: &Story) -> Result<()> {
     )
 }
 
-/// Found by the image's own name, from an initramfs, with PAE.
+/// By the configuration alone; found by the image's own name, from an initramfs, with PAE.
 pub fn by_uuid(story: &Story) -> Result<()> {
     one(
         story,
@@ -103,6 +109,8 @@ pub fn by_uuid(story: &Story) -> Result<()> {
             kernel: Kernel::Pae,
             cpu: "coreduo",
             way: Way::Initramfs,
+            target: Target::Partition,
+            configured: true,
             words: "kjump.resume=UUID={}",
             ..USUAL
         },
@@ -114,7 +122,7 @@ pub fn all(story: &Story) -> Result<()> {
     for (kernel, cpu) in [(Kernel::Full, USUAL.cpu), (Kernel::Pae, "coreduo")] {
         for way in [Way::Bootloader, Way::Initramfs] {
             for mode in [Mode::Poweroff, Mode::S4, Mode::Reboot] {
-                for target in [Target::Partition, Target::File] {
+                for target in [Target::Disk, Target::File] {
                     let case = Case {
                         kernel,
                         cpu,
@@ -138,14 +146,19 @@ fn one(story: &Story, case: &Case) -> Result<()> {
     let image = Work::prepare(story, &mut config)?;
     let holds_target = story.file("target.img");
     match case.target {
-        Target::Partition => disk::empty(&holds_target, 320)?,
+        Target::Disk => disk::empty(&holds_target, 320)?,
+        Target::Partition => disk::partitioned(&holds_target, 320)?,
         Target::File => disk::ext4(&holds_target, 512)?,
     }
     config.disks.push(holds_target.clone().into());
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
     let (target, mut words) = match case.target {
-        Target::Partition => ("/dev/vdb".to_string(), case.words.to_string()),
+        Target::Disk => ("/dev/vdb".to_string(), case.words.to_string()),
+        Target::Partition => {
+            let target = format!("PARTUUID={}", disk::PARTITION_UUID);
+            (target, case.words.to_string())
+        }
         Target::File => file_target(&mut vm)?,
     };
 
@@ -154,10 +167,19 @@ fn one(story: &Story, case: &Case) -> Result<()> {
     let text = Text::of(&story.artifacts.vmlinux(case.kernel))?;
     let text_before = text.read(&mut vm)?;
     let before = work.reached(&mut vm)?;
-    let asleep = hibernation::hibernate(&mut vm, &target, case.mode, "")?;
+    let asleep = if case.configured {
+        let settings = [
+            format!("target = \"{target}\""),
+            "compression = \"zstd\"".to_string(),
+        ];
+        hibernation::hibernate_as_configured(&mut vm, &settings)?
+    } else {
+        hibernation::hibernate(&mut vm, &target, case.mode)?
+    };
     drop(vm);
     if words.contains("{}") {
-        words = words.replace("{}", &hibernation::image_uuid(&holds_target)?);
+        let uuid = hibernation::image_uuid(&holds_target, disk::PARTITION_AT)?;
+        words = words.replace("{}", &uuid);
     }
 
     let config = hibernation::again(story, &config, case.way, &words);

@@ -66,7 +66,7 @@ fn one(story: &Story, memory: u32, percent: u32) -> Result<()> {
     kjump::load_plain(&mut vm, "")?;
     vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
     let filled = vm.run_for(&format!("guest ramfill {percent} {SEED} /run/full"), FILL)?;
-    print!("{memory} MiB: {} ", filled.ok()?);
+    story.note(format!("{memory} MiB: {}", filled.ok()?));
 
     let swsusp = beside(story, &mut vm, &config, percent)?;
     if let Some(resumed) = swsusp {
@@ -75,11 +75,15 @@ fn one(story: &Story, memory: u32, percent: u32) -> Result<()> {
     }
     for way in [Way::Bootloader, Way::Initramfs] {
         vm.sh("swapoff /dev/vdb")?;
-        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff, "")
+        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff)
             .with_context(|| format!("{way:?}"))?;
         drop(vm);
-        let mut again = hibernation::again(story, &config, way, "kjump.resume=/dev/vda");
-        again.append = again.append.replace("resume=/dev/vdb", "noresume");
+        let again = swsusp::off(hibernation::again(
+            story,
+            &config,
+            way,
+            "kjump.resume=/dev/vda",
+        ));
         let title = format!("{title}, resumed");
         (vm, _) = hibernation::resume(story, &title, &again, &asleep)
             .with_context(|| format!("{way:?}"))?;
@@ -114,7 +118,8 @@ fn beside(
     story.trouble_is_over();
     match outcome {
         Outcome::Failed(why) if percent >= SWSUSP_FAILS => {
-            print!("(swsusp: {}) ", why.rsplit(": ").next().unwrap_or(&why));
+            let why = why.rsplit(": ").next().unwrap_or(&why);
+            story.note(format!("swsusp: {why}"));
             Ok(None)
         }
         Outcome::Failed(why) => bail!("swsusp fails at {percent} % already: {why}"),
@@ -123,7 +128,7 @@ fn beside(
                 percent < SWSUSP_FAILS,
                 "swsusp saved a machine that was {percent} % full"
             );
-            print!("(swsusp can) ");
+            story.note("swsusp can");
             swsusp::resume(story, "A, resumed by swsusp", config, &asleep).map(Some)
         }
     }

@@ -3,6 +3,7 @@
 //! The stories, one file each. Their names are those of the project's list of what must hold.
 
 mod again;
+mod bundle;
 mod corrupt;
 mod cycle;
 mod framework;
@@ -72,7 +73,7 @@ pub const ALL: &[Test] = &[
     test("hung-watchdog", 300, hung::hangs),
     test("modular", 600, modular::run),
     test("swsusp", 600, swsusp::run),
-    test("cycle", 900, cycle::partition),
+    test("cycle", 900, cycle::disk),
     test("cycle-file", 900, cycle::file),
     test("cycle-pae", 900, cycle::pae),
     test("cycle-file-bootloader", 900, cycle::file_from_bootloader),
@@ -86,6 +87,7 @@ pub const ALL: &[Test] = &[
     test("corrupt", 1800, corrupt::bytes),
     test("foreign", 900, corrupt::foreign),
     test("stale", 900, corrupt::stale),
+    test("bundle", 900, bundle::run),
     test("space", 1800, space::run),
     test("pipe", 900, pipe::run),
     test("abort", 900, pipe::abort),

@@ -119,7 +119,7 @@ pub fn abort(story: &Story) -> Result<()> {
     );
 
     // And a save that is let alone works, with the peer that is resident now.
-    let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", hibernation::Mode::Poweroff, "")?;
+    let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", hibernation::Mode::Poweroff)?;
     ensure!(
         !asleep.console.contains("Linux version"),
         "the resident peer has booted again"

@@ -38,7 +38,7 @@ pub fn run(story: &Story) -> Result<()> {
     for cycle in 1..=CYCLES {
         // Caches differ from time to time, and are saved as well.
         let free = mem_free(&mut vm)?;
-        let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff, "")
+        let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)
             .with_context(|| format!("cycle {cycle}"))?;
         drop(vm);
         let saved = saved_pages(&target)?;

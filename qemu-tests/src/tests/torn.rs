@@ -33,7 +33,7 @@ const MANY: u32 = 100;
 pub fn run(story: &Story) -> Result<()> {
     let mut chance = Chance::new()?;
     let seed = chance.seed();
-    print!("seed {seed} ... ");
+    story.note(format!("seed {seed}"));
     cuts(story, &mut chance).with_context(|| format!("with KJUMP_SEED={seed}"))
 }
 
@@ -113,7 +113,7 @@ impl Bench<'_> {
 
     fn hibernate(&self, running: &mut Running) -> Result<Asleep> {
         running.reached = running.work.reached(&mut running.vm)?;
-        hibernation::hibernate(&mut running.vm, "/dev/vdb", Mode::Poweroff, "")
+        hibernation::hibernate(&mut running.vm, "/dev/vdb", Mode::Poweroff)
     }
 
     fn again(&self, way: Way) -> Config {

@@ -104,7 +104,12 @@ pub fn stale(story: &Story) -> Result<()> {
     saved
         .after(&format!("mount -t ext4 {disk} /mnt && umount /mnt"), disk)
         .context("mounted only")?;
-    // A's swap area does not look like one while A is away, so only force does this.
+    // A's swap area does not look like one while A is away, so nobody swaps there by mistake.
+    let mut vm = saved.normal_boot()?;
+    let taken = vm.run(&format!("swapon {SWAP}"))?;
+    ensure!(taken.rc != 0, "A's swap area could be switched on");
+    vm.power_off()?;
+    drop(vm);
     saved
         .after(
             &format!("mkswap {SWAP} && swapon {SWAP} && swapoff {SWAP}"),
@@ -135,7 +140,7 @@ fn save(story: &Story) -> Result<Saved<'_>> {
         vm.sh(&format!("{mount} && echo some >/run/{kind}/file"))?;
     }
     vm.sh(&format!("swapon {SWAP}"))?;
-    let asleep = hibernation::hibernate(&mut vm, IMAGE, Mode::Poweroff, "")?;
+    let asleep = hibernation::hibernate(&mut vm, IMAGE, Mode::Poweroff)?;
     drop(vm);
     let disks: Vec<_> = names
         .iter()
@@ -204,7 +209,7 @@ impl Saved<'_> {
         ensure!(
             output.rc == exit::STALE
                 && output.text.contains(name)
-                && output.text.contains("--discard"),
+                && output.text.contains("discard"),
             "{} and \"{}\"",
             output.rc,
             output.text
