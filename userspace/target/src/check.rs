@@ -34,7 +34,7 @@ impl System {
                 Spec::Device { device, .. } => self.find(device)?,
                 Spec::File(path) => match self.device_behind(path)? {
                     Some(device) => device,
-                    None => return self.open(spec, Access::Write),
+                    None => return self.open_file_in_a(path),
                 },
             };
         self.check_kind(&device)?;
@@ -44,6 +44,7 @@ impl System {
         if !force && opened.uuid()?.is_none() {
             self.check_contents(&device)?;
         }
+        check_bundle(&mut opened, force)?;
         Ok(opened)
     }
 
@@ -104,6 +105,14 @@ impl System {
     }
 }
 
+/// Refuses to write over a bundle that cannot be told where it starts.
+fn check_bundle(opened: &mut Opened, force: bool) -> Result<()> {
+    match opened.bundle() {
+        Err(Error::BadBundle(_)) if force => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
 /// What guards do not know, but must not be overwritten unasked: where, what, and what that means.
 const SIGNATURES: [(u64, &[u8], &str); 16] = [
     (0, b"LUKS\xba\xbe", "an encrypted volume (LUKS)"),
@@ -147,3 +156,7 @@ fn signature(disk: &File) -> Option<&'static str> {
         .map(|s| s.2)
         .or_else(|| raid().then_some(SIGNATURES[5].2))
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -103,11 +103,6 @@ impl Disk {
     pub fn len(&self) -> u64 {
         self.size
     }
-
-    /// The file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
 }
 
 impl Target for Disk {

@@ -5,10 +5,10 @@
 //! own, and mount nothing. So a target is a [`Spec`] in words, found by [`System::open`]; the one
 //! that was agreed on is found for certain by the UUID in its first block
 //! ([`System::find_by_image_uuid`]); and a file carries its list of blocks in front
-//! (a block map), so that its device and one offset lead to all of it.
+//! ([`System::create`]), so that its device and one offset lead to all of it.
 //!
 //! [`System::open_in_a`] is for the kernel that is to be saved: it refuses what is in use or holds
-//! something else. At the end of a target may be a bundle: what to boot when there is no image.
+//! something else. At the end of a target may be a [`Bundle`]: what to boot when there is no image.
 //!
 //! Needs /proc, /sys and a /dev that has nodes, no more; devtmpfs will do. Sizes and offsets are in
 //! bytes. Memory: a block map takes up to 1 MiB while it is read, everything else less than 256 KiB,
@@ -17,20 +17,29 @@
 
 mod block;
 mod blocks;
+mod bundle;
 mod check;
 mod disk;
 mod error;
+#[cfg(test)]
+mod fake;
+mod fiemap;
+mod file;
 mod layout;
 mod lookup;
 mod map;
 mod mounts;
 mod opened;
+mod pin;
 mod spec;
+mod sys;
 mod system;
 
 pub use blocks::{BlockDevice, Kind};
+pub use bundle::{Bundle, Input, Part, PartReader};
 pub use disk::Access;
 pub use error::Error;
+pub use file::FilePlace;
 pub use kjump_image::{Extent, Source, Target};
 pub use map::MAX_EXTENTS;
 pub use mounts::InUse;

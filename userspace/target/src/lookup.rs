@@ -151,3 +151,7 @@ fn list(names: &[String]) -> String {
         names => names.join(", "),
     }
 }
+
+#[cfg(test)]
+#[path = "lookup_tests.rs"]
+mod tests;

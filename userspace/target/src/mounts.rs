@@ -208,31 +208,5 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_mountinfo() {
-        let line =
-            "36 35 8:2 /sub /mnt/a\\040b rw,noatime master:1 - ext3 /dev/sd\\134a rw,errors=x";
-        let mount = parse_mount(line).unwrap();
-        assert_eq!((mount.major, mount.minor), (8, 2));
-        assert_eq!(
-            (mount.mount_point.as_str(), mount.source.as_str()),
-            ("/mnt/a b", "/dev/sd\\a")
-        );
-        assert_eq!(mount.fstype, "ext3");
-        let plain = "27 1 254:0 / / rw - ext4 /dev/vda rw";
-        assert_eq!(parse_mount(plain).unwrap().mount_point, "/");
-        for bad in [
-            "",
-            "27 1 254:0 / /",
-            "27 1 x / / rw - ext4 /dev/vda",
-            "1 2 3:4 - a b",
-        ] {
-            assert_eq!(parse_mount(bad), None, "{bad}");
-        }
-        assert_eq!(unescape("a\\04"), "a\\04");
-        assert_eq!(unescape("\\777\\u00e"), "\\777\\u00e");
-    }
-}
+#[path = "mounts_tests.rs"]
+mod tests;

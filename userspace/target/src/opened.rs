@@ -12,7 +12,9 @@ use crate::block::{down, Block, BLOCK64};
 use crate::blocks::BlockDevice;
 use crate::disk::{open_direct, Access, Disk};
 use crate::error::{io as failed, Error};
+use crate::file::FilePlace;
 use crate::map::{self, Map};
+use crate::pin::Pin;
 use crate::spec::{DeviceSpec, Spec};
 use crate::system::System;
 use crate::Result;
@@ -31,6 +33,10 @@ pub struct Opened {
     device: Option<BlockDevice>,
     offset: Option<u64>,
     name: String,
+    /// In the kernel that is to be saved, of a file: its device, and where the room starts there.
+    raw: Option<(Disk, u64)>,
+    /// A file is writable while this lives.
+    _pin: Option<Pin>,
 }
 
 impl System {
@@ -100,7 +106,7 @@ impl Opened {
         let area = Extents::new(disk, Some(size), extents);
         let area = area.map_err(|e| failed(name.as_str())(io::Error::other(e)))?;
         let container = Target::size(&area).unwrap_or(0).saturating_sub(base);
-        Ok(Self {
+        let mut opened = Self {
             area,
             base,
             container,
@@ -108,14 +114,42 @@ impl Opened {
             device: None,
             offset: None,
             name,
-        })
+            raw: None,
+            _pin: None,
+        };
+        opened.leave_room();
+        Ok(opened)
+    }
+
+    /// Fills `buf`, from byte `at` of what image and bundle share.
+    pub(crate) fn read_container(&mut self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let read = self.area.read_at(self.base + at, buf);
+        let whole = read.and_then(|n| match n == buf.len() {
+            true => Ok(()),
+            false => Err(ErrorKind::UnexpectedEof.into()),
+        });
+        whole.map_err(failed(self.name.as_str()))
+    }
+
+    /// Writes to what image and bundle share; the bounds are the caller's to check.
+    pub(crate) fn write_container(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.area.write_at(self.base + at, bytes);
+        written.map_err(failed(self.name.as_str()))
+    }
+
+    /// Flushes.
+    pub(crate) fn flush_container(&mut self) -> Result<()> {
+        self.area.flush().map_err(failed(self.name.as_str()))
     }
 
     /// A file as it is: one that `kjump target create` made has its image behind the block map.
-    fn file(path: &Path, access: Access) -> Result<Self> {
+    pub(crate) fn file(path: &Path, access: Access) -> Result<Self> {
         let name = path.display().to_string();
-        let file = open_direct(path, access, OFlags::empty()).map_err(failed(name.as_str()))?;
-        let mut disk = Disk::new(file).map_err(failed(name.as_str()))?;
+        let open = |access| {
+            let file = open_direct(path, access, OFlags::empty());
+            file.and_then(Disk::new).map_err(failed(name.as_str()))
+        };
+        let mut disk = open(Access::Read)?;
         let length = down(disk.len());
         let mut first = Block::ZERO;
         let base = match length {
@@ -130,8 +164,29 @@ impl Opened {
             let what = "the file is shorter than it";
             return Err(Error::BadMap { place: name, what });
         }
+        let lift = access != Access::Read && base > 0;
+        let pin = lift.then(|| Pin::lift(path)).transpose();
+        let pin = pin.map_err(failed(format!("{name}: making it writable")))?;
+        if access != Access::Read {
+            disk = open(access)?;
+        }
         let all = Extent { offset: 0, length };
-        Self::new(disk, &[all], base, name)
+        let mut opened = Self::new(disk, &[all], base, name)?;
+        opened._pin = pin;
+        Ok(opened)
+    }
+
+    /// Says where the file lies, `extents` on the device `raw`.
+    pub(crate) fn lies_at(&mut self, place: FilePlace, raw: Disk, extents: &[Extent]) {
+        (self.device, self.offset) = (Some(place.device), Some(place.offset));
+        let mut before = self.base;
+        let first = extents.iter().find_map(|e| {
+            let inside = before < e.length;
+            let at = inside.then(|| e.offset + before);
+            before = before.saturating_sub(e.length);
+            at
+        });
+        self.raw = first.map(|at| (raw, at));
     }
 
     /// The device that it lies on; not known for a file that was opened by its path.
@@ -159,9 +214,23 @@ impl Opened {
         self.container
     }
 
-    /// Announces the image that the peer will write: see [`kjump_image::announce`].
+    /// Announces the image that the peer will write: see [`kjump_image::announce`]. The mark of
+    /// a file that was opened by [`System::open_in_a`] is looked for on the device.
     pub fn prepare(&mut self, uuid: [u8; 16]) -> Result<()> {
-        Ok(kjump_image::announce(self, uuid)?)
+        kjump_image::announce(self, uuid)?;
+        let Some((raw, at)) = &mut self.raw else {
+            return Ok(());
+        };
+        let (mut written, mut found) = (Block::ZERO, Block::ZERO);
+        read_block(raw, *at, &mut found).map_err(failed(self.name.as_str()))?;
+        let read = self.area.read_at(self.base, &mut written.0);
+        read.map_err(failed(self.name.as_str()))?;
+        if found.0 != written.0 {
+            let what = "what is written to it does not go to its place on the disk at once; remove it, and make one on a filesystem without data=journal";
+            let (path, what) = (self.name.clone().into(), what.into());
+            return Err(Error::File { path, what });
+        }
+        Ok(())
     }
 
     /// UUID of the image that is here or was announced.
@@ -175,7 +244,7 @@ impl Opened {
 }
 
 /// Fills a block; the device has it.
-fn read_block(disk: &mut Disk, at: u64, block: &mut Block) -> io::Result<()> {
+pub fn read_block(disk: &mut Disk, at: u64, block: &mut Block) -> io::Result<()> {
     match disk.read_at(at, &mut block.0)? {
         n if n == block.0.len() => Ok(()),
         _ => Err(ErrorKind::UnexpectedEof.into()),
@@ -209,3 +278,7 @@ impl Source for Opened {
         self.area.read_at(self.base + offset, &mut buf[..want])
     }
 }
+
+#[cfg(test)]
+#[path = "opened_tests.rs"]
+mod tests;
