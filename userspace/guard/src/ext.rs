@@ -155,16 +155,13 @@ pub fn difference(then: &[u8], now: &[u8]) -> Option<String> {
         let (then, now) = (then.mounts, now.mounts);
         return Some(format!("mounted since (mount count {then}, now {now})"));
     }
-    if then.superblock != now.superblock {
-        return Some("its superblock was written since".into());
-    }
     if then.journal != now.journal || then.journal_superblock != now.journal_superblock {
         let (a, b) = (then.sequence, now.sequence);
         return Some(format!(
             "its journal was replayed or written since (transaction {a}, now {b})"
         ));
     }
-    None
+    (then.superblock != now.superblock).then(|| "its superblock was written since".into())
 }
 
 /// The journal's superblock and one of the constants `JOURNAL_`.

@@ -138,11 +138,12 @@ impl<'a> Log<'a> {
         // A block number has its group in the upper bits, and groups need not be a power of two.
         let (group, block) = (start >> s.group_log, start & ((1 << s.group_log) - 1));
         let size = u64::from(s.log_blocks.get()) << s.block_log;
-        let first = group * u64::from(s.group_blocks.get()) + block;
-        let (group, groups) = (u32::try_from(group), s.groups.get());
-        let start = first << s.block_log;
-        let inside = group.is_ok_and(|g| g < groups) && block < s.group_blocks.get().into();
-        if !inside || size < 2 * BLOCK || size > disk.size() || start > disk.size() - size {
+        let (groups, blocks) = (u64::from(s.groups.get()), u64::from(s.group_blocks.get()));
+        if group >= groups || block >= blocks {
+            return damaged("its log lies outside the device");
+        }
+        let start = (group * blocks + block).saturating_mul(1 << s.block_log);
+        if size < 2 * BLOCK || size > disk.size() || start > disk.size() - size {
             return damaged("its log lies outside the device");
         }
         Ok(Self { disk, start, size })
