@@ -124,9 +124,23 @@ impl System {
         Ok(place)
     }
 
-    /// Opens a file that [`create`](Self::create) made, to announce an image in it. Its filesystem
-    /// is asked where it lies now, and the device read there.
+    /// Where a file lies that [`create`](Self::create) made. Its filesystem is asked, and the device
+    /// read there.
+    pub fn locate(&self, path: &Path) -> Result<FilePlace> {
+        self.locate_with_extents(path).map(|(place, _)| place)
+    }
+
+    /// Opens such a file, to announce an image in it.
     pub(crate) fn open_file_in_a(&self, path: &Path) -> Result<Opened> {
+        let (place, list) = self.locate_with_extents(path)?;
+        let mut opened = Opened::file(path, Access::Write)?;
+        let raw = self.open_device(&place.device, Access::Read)?;
+        let name = path.display().to_string();
+        opened.lies_at(place, Disk::new(raw).map_err(io(name))?, &list);
+        Ok(opened)
+    }
+
+    fn locate_with_extents(&self, path: &Path) -> Result<(FilePlace, Vec<Extent>)> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(io(name.as_str()))?;
         let device = self.device_under(&file, path)?;
@@ -136,10 +150,7 @@ impl System {
         }
         let list = extents(&file, path, size)?;
         let place = self.check_place(path, device, &list)?;
-        let mut opened = Opened::file(path, Access::Write)?;
-        let raw = self.open_device(&place.device, Access::Read)?;
-        opened.lies_at(place, Disk::new(raw).map_err(io(name))?, &list);
-        Ok(opened)
+        Ok((place, list))
     }
 
     /// The device that a file's filesystem is on, if both are of a kind that works.

@@ -67,6 +67,17 @@ impl System {
         })
     }
 
+    /// The name of a device that still means it when disks have come or gone, where it has one.
+    pub fn lasting_name(&self, device: &BlockDevice) -> DeviceSpec {
+        if let Some(uuid) = &device.part_uuid {
+            return DeviceSpec::PartUuid(uuid.clone());
+        }
+        match self.contents(device).filter(|f| f.uuid != [0; 16]) {
+            Some(found) => DeviceSpec::Uuid(found.uuid_text()),
+            None => DeviceSpec::Path(device.path()),
+        }
+    }
+
     /// What is on a device, if that can be told.
     pub(crate) fn contents(&self, device: &BlockDevice) -> Option<Found> {
         let file = self.open_device(device, Access::Read).ok()?;

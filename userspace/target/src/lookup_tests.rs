@@ -71,6 +71,22 @@ fn devices_by_every_name() {
 }
 
 #[test]
+fn lasting_names_lead_back() {
+    let fake = machine();
+    fake.disk("sdb", "8:16", &swap(0xcd, ""));
+    let system = fake.system();
+    for (name, lasting) in [
+        ("sda2", "PARTUUID=0b5e7c1a-02"),
+        ("sdb", "UUID=cdcdcdcd-cdcd-cdcd-cdcd-cdcdcdcdcdcd"),
+        ("sda1", "/dev/sda1"),
+    ] {
+        let spec = system.lasting_name(&system.block_device(name).unwrap());
+        assert_eq!(spec.to_string(), lasting);
+        assert_eq!(system.find(&spec).unwrap().name, name);
+    }
+}
+
+#[test]
 fn two_of_a_name_are_none() {
     let fake = machine();
     fake.disk("sdb1", "8:17", &swap(0xab, "my swap"));
