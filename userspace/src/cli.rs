@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use kjump_abi::DEFAULT_WINDOW_END;
 
+use crate::cmd::hibernate::HibernateArgs;
 use crate::cmd::image::ImageArgs;
+use crate::cmd::restore::RestoreArgs;
+use crate::cmd::resume::ResumeArgs;
+use crate::cmd::save::SaveArgs;
 use crate::exit::EXIT_CODES;
 use crate::parse;
 
@@ -36,6 +40,14 @@ pub enum Command {
     Status(Status),
     /// Tell whether this machine can jump, and what to mend if not
     Doctor,
+    /// Save this machine's memory through a peer and power off; go on here after the resume
+    Hibernate(Box<HibernateArgs>),
+    /// In an initramfs: resume from an image, or return if there is none that may be used
+    Resume(Box<ResumeArgs>),
+    /// In a peer: save the memory of the kernel that it was entered from
+    Save(SaveArgs),
+    /// In a kernel that lives in a window: restore a saved kernel, and enter it
+    Restore(RestoreArgs),
     /// Look at a saved image, check it, or give it up
     Image(ImageArgs),
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says

@@ -253,11 +253,16 @@ impl Device {
 
     /// In a peer: a copy of the handoff block.
     pub fn handoff(&self) -> std::result::Result<Box<Handoff>, Errno> {
-        // SAFETY: a handoff block consists of integers, for which zero is a value.
-        let mut h: Box<Handoff> = Box::new(unsafe { core::mem::zeroed() });
+        let mut h = blank_handoff();
         call(&self.0, &mut *h)?;
         Ok(h)
     }
+}
+
+/// A handoff block of zeros.
+pub fn blank_handoff() -> Box<Handoff> {
+    // SAFETY: a handoff block consists of integers, for which zero is a value.
+    Box::new(unsafe { core::mem::zeroed() })
 }
 
 /// A piece of old or claimed memory, mapped; see [`Device::map`].

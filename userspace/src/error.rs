@@ -296,6 +296,37 @@ pub enum Error {
         /// The filesystem's name.
         kind: String,
     },
+    /// The target is not to be had, or not to be used.
+    #[error("{0}")]
+    Target(#[from] kjump_target::Error),
+    /// The peer did not save, and this kernel goes on.
+    #[error("hibernate: {why}; this kernel goes on as before")]
+    NotSaved {
+        /// The peer's exit code.
+        code: u8,
+        /// Its reason.
+        why: String,
+    },
+    /// The peer did not restore, and this kernel goes on booting.
+    #[error("resume: {why}; this kernel goes on booting")]
+    NotResumed {
+        /// The peer's exit code.
+        code: u8,
+        /// Its reason.
+        why: String,
+    },
+    /// The kernel that this one was entered from left no request.
+    #[error("{verb}: the other kernel did not say what to do; use `kjump save` by hand")]
+    NoRequest {
+        /// The command.
+        verb: &'static str,
+    },
+    /// More filesystems than a request has room for.
+    #[error("hibernate: {0} filesystems and swap areas are too many to watch; unmount some")]
+    TooMuchToWatch(usize),
+    /// An argument or a word of the kernel's command line that makes no sense.
+    #[error("{0}")]
+    Usage(String),
     /// The user said so, with a signal or a key, where no image was being written.
     #[error("{verb}: stopped; nothing was changed")]
     Aborted {

@@ -72,6 +72,11 @@ impl Error {
             Error::NotReenterable { .. } => 27,
             Error::NotPeer { .. } => 28,
             Error::Rung { .. } => 29,
+            Error::Target(e) => target(e),
+            Error::NotSaved { code, .. } | Error::NotResumed { code, .. } => *code,
+            Error::NoRequest { .. } => 6,
+            Error::TooMuchToWatch(_) => 34,
+            Error::Usage(_) => 2,
             Error::NotInit => 30,
             Error::IsPeer { .. } => 31,
             Error::Config { .. } => 32,
@@ -116,6 +121,17 @@ fn guard(error: &kjump_guard::Error) -> u8 {
     match error {
         kjump_guard::Error::Io { .. } => 58,
         _ => 34,
+    }
+}
+
+/// Of a target that is not to be had.
+fn target(e: &kjump_target::Error) -> u8 {
+    match e {
+        kjump_target::Error::Image(e) => save(e),
+        kjump_target::Error::NoMemory(_) => 12,
+        kjump_target::Error::BadSpec { .. } => 2,
+        e if e.is_io() => 58,
+        _ => 56,
     }
 }
 

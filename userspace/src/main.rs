@@ -8,6 +8,7 @@ mod device;
 mod error;
 mod exit;
 mod figures;
+mod hibernation;
 mod init;
 mod json;
 mod loader;

@@ -2,7 +2,7 @@
 
 use kjump_abi as abi;
 
-use super::{jump, say};
+use super::{jump, save, say};
 use crate::cli::Back;
 use crate::device::Device;
 use crate::error::Result;
@@ -17,6 +17,8 @@ pub fn run(args: &Back) -> Result<u8> {
         fail_at: args.way.fail_at.unwrap_or(0),
         ..Default::default()
     };
+    // This kernel's images of the other one are out of date as soon as that goes on.
+    save::give_up_made()?;
     rustix::fs::sync();
     let result = device.back(&mut back);
     result.map_err(|e| jump::error("back", &args.way, e, back.failed_rung))?;

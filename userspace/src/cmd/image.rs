@@ -1,11 +1,11 @@
 //! `kjump image`: look at an image, check it, give it up. Needs no module; files need no root.
 
-use std::fs::File;
 use std::io;
 
 use clap::{Args, Subcommand};
 use kjump_guard::Kind;
-use kjump_image::{discard, wipe, Device, Image, Refusal, Source, State, StreamSource};
+use kjump_image::{discard, wipe, Image, Refusal, Source, State, StreamSource};
+use kjump_target::{Access, Opened, Spec, System};
 
 use super::inspection::{report, sums, word};
 use super::say;
@@ -174,6 +174,15 @@ fn discard_and_show(one: &One) -> Result<Answer> {
     Ok(text.into())
 }
 
+/// Gives up the image at `target`, and its swap areas back.
+pub fn give_up_by_name(target: &str) -> Result<()> {
+    let one = One {
+        target: target.into(),
+        json: false,
+    };
+    discard_and_show(&one).map(drop)
+}
+
 /// Gives the image up; says what that came to.
 fn give_up(one: &One) -> Result<(&'static str, Swap)> {
     let failed = |source| Error::Save {
@@ -223,12 +232,10 @@ impl One {
         Ok(Box::new(self.device(false)?))
     }
 
-    fn device(&self, write: bool) -> Result<Device> {
-        let file = File::options().read(true).write(write).open(&self.target);
-        file.and_then(Device::new).map_err(|source| Error::Open {
-            target: self.target.clone(),
-            source,
-        })
+    fn device(&self, write: bool) -> Result<Opened> {
+        let access = if write { Access::Write } else { Access::Read };
+        let spec = Spec::parse(&self.target)?;
+        Ok(System::default().open(&spec, access)?)
     }
 }
 

@@ -37,9 +37,8 @@ pub fn report(i: &Inspection) -> Json {
         State::Stream | State::Committed => Json::Null,
         State::Withdrawn { time }
         | State::Refused { time }
-        | State::Resuming { time } | State::Discarded { time } => {
-            Json::Int(time)
-        }
+        | State::Resuming { time }
+        | State::Discarded { time } => Json::Int(time),
     };
     let hexadecimal = |n: u64| Json::Str(format!("{n:#x}"));
     let ram = h

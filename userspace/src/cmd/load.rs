@@ -19,7 +19,11 @@ const VERB: &str = "load";
 /// Loads a kernel. The module drops a load that is not committed when its file is closed, so
 /// every `?` after `prepare` leaves nothing behind.
 pub fn run(args: &Load) -> Result<u8> {
-    let device = Device::open_as_root()?;
+    load(&Device::open_as_root()?, args).map(|()| 0)
+}
+
+/// As [`run`], with a device that the caller has open.
+pub fn load(device: &Device, args: &Load) -> Result<()> {
     let (flags, window_end) = if args.one_way {
         (PREPARE_ONE_WAY, None)
     } else {
@@ -51,17 +55,16 @@ pub fn run(args: &Load) -> Result<u8> {
         })
     })?;
     for s in &plan.segments {
-        send(&device, &s.data, s.mem, s.memsz, window_end)?;
+        send(device, &s.data, s.mem, s.memsz, window_end)?;
     }
     if let (Some(place), Some(initrd)) = (plan.initrd, initrd) {
         initrd.send(place, |data, mem| {
-            send(&device, data, mem, data.len() as u64, window_end)
+            send(device, data, mem, data.len() as u64, window_end)
         })?;
     }
     device
         .commit(plan.entry, plan.boot_params)
-        .map_err(|e| commit_error(e, &plan))?;
-    Ok(0)
+        .map_err(|e| commit_error(e, &plan))
 }
 
 /// Reads the kernel's file and hands what it is to `use_it`.

@@ -2,10 +2,15 @@
 
 mod back;
 mod doctor;
+pub use doctor::meminfo;
+pub mod hibernate;
 pub mod image;
 mod inspection;
-mod jump;
-mod load;
+pub mod jump;
+pub mod load;
+pub mod restore;
+pub mod resume;
+pub mod save;
 mod status;
 mod times;
 mod unload;
@@ -24,6 +29,10 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Unload => unload::run(),
         Command::Status(args) => status::run(&args),
         Command::Doctor => doctor::run(),
+        Command::Hibernate(args) => hibernate::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Save(args) => save::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),
@@ -41,7 +50,7 @@ fn say(line: impl std::fmt::Display) -> Result<()> {
 
 impl Way {
     /// The `JUMP_*` flags.
-    fn flags(&self) -> u32 {
+    pub fn flags(&self) -> u32 {
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         flag(self.no_freezer, kjump_abi::JUMP_NO_FREEZER)
             | flag(self.hotplug_cpus, kjump_abi::JUMP_HOTPLUG_CPUS)

@@ -25,12 +25,43 @@ pub struct Init {
     pub last_exit: Option<u32>,
 }
 
+/// What a peer says when it goes back.
+#[derive(Debug, Default)]
+struct Answer {
+    status: u32,
+    reason: String,
+}
+
+impl Answer {
+    fn status(status: u32) -> Self {
+        let reason = String::new();
+        Self { status, reason }
+    }
+
+    fn failed(e: &Error) -> Self {
+        Self {
+            status: e.errno(),
+            reason: e.to_string(),
+        }
+    }
+
+    /// As the module takes it: cut off where it is too long, NUL-terminated.
+    fn reason_bytes(&self) -> [u8; abi::REASON_SIZE] {
+        let mut bytes = [0; abi::REASON_SIZE];
+        let length = self.reason.floor_char_boundary(abi::REASON_SIZE - 1);
+        bytes[..length].copy_from_slice(&self.reason.as_bytes()[..length]);
+        bytes
+    }
+}
+
 /// What to do about a command word.
 #[derive(Debug, PartialEq, Eq)]
 enum Service {
     Nothing,
     Shell,
     Run,
+    Hibernate,
+    Resume,
     Refuse(Errno),
 }
 
@@ -39,6 +70,8 @@ fn service(word: u32) -> Service {
         Some("none") => Service::Nothing,
         Some("shell") => Service::Shell,
         Some("run") => Service::Run,
+        Some("hibernate") => Service::Hibernate,
+        Some("resume") => Service::Resume,
         Some(_) => Service::Refuse(Errno::OPNOTSUPP),
         None => Service::Refuse(Errno::INVAL),
     }
@@ -68,11 +101,12 @@ impl Init {
         match action {
             Action::Iomem => system::print_iomem(),
             Action::Run => self.run_program(),
-            Action::Back => self.serve(self.answer()),
+            Action::Back => self.serve(Answer::status(self.answer())),
             Action::Command(word) => {
-                let status = self.obey(word);
-                self.serve(status)
+                let answer = self.obey(word);
+                self.serve(answer)
             }
+            Action::Resume => super::resume::from_bootloader(&self.options),
             Action::Shell => shell(),
             Action::Panic => system::panic(),
             Action::Hang => {
@@ -95,7 +129,7 @@ impl Init {
             Error::Rung { .. } | Error::NoModule | Error::NotPeer { .. }
         );
         if self.options.handoff.is_some() && !from_back {
-            if let Err(e) = self.serve(e.errno()) {
+            if let Err(e) = self.serve(Answer::failed(e)) {
                 say(format_args!("failed: {e}"));
             }
         }
@@ -120,50 +154,63 @@ impl Init {
         Ok(())
     }
 
-    /// Goes back with `status`, and each time that it is entered again does what the command word
+    /// Goes back with an answer, and each time that it is entered again does what the command word
     /// says and goes back with what came of it. Ends only with an error.
-    fn serve(&mut self, mut status: u32) -> Result<()> {
+    fn serve(&mut self, mut answer: Answer) -> Result<()> {
         loop {
-            let word = self.back_again(status)?;
+            let word = self.back_again(&answer)?;
             let name = parse::command_name(word).unwrap_or("unknown");
             say(format_args!("entered again: command {word:#x} ({name})"));
-            status = self.obey(word);
+            answer = self.obey(word);
         }
     }
 
     /// Does what a command word says; gives the answer.
-    fn obey(&mut self, word: u32) -> u32 {
+    fn obey(&mut self, word: u32) -> Answer {
         let result = match service(word) {
-            Service::Nothing => return self.options.status.unwrap_or(0),
-            Service::Refuse(errno) => return number(errno),
+            Service::Nothing => Ok(self.options.status.unwrap_or(0)),
+            Service::Refuse(errno) => Ok(number(errno)),
             Service::Shell => shell().map(|()| 0),
             Service::Run => self.run_program().map(|()| self.last_exit.unwrap_or(0)),
+            Service::Hibernate => super::hibernate::as_asked().map(|()| 0),
+            Service::Resume => super::resume::as_asked().map(|()| 0),
         };
-        result.unwrap_or_else(|e| {
-            say(format_args!("failed: {e}"));
-            e.errno()
-        })
+        match result {
+            Ok(status) => Answer::status(status),
+            Err(e) => {
+                say(format_args!("failed: {e}"));
+                match service(word) {
+                    // The other end is this same command, and knows its exit codes.
+                    Service::Hibernate | Service::Resume => Answer {
+                        status: e.exit_code().into(),
+                        reason: e.to_string(),
+                    },
+                    _ => Answer::failed(&e),
+                }
+            }
+        }
     }
 
     /// Goes back; where a rung fails, tries again: a peer that stays leaves its caller away.
-    fn back_again(&mut self, status: u32) -> Result<u32> {
+    fn back_again(&mut self, answer: &Answer) -> Result<u32> {
         for _ in 1..BACK_TRIES {
-            match self.back(status) {
+            match self.back(answer) {
                 Err(e @ Error::Rung { .. }) => say(format_args!("{e}")),
                 other => return other,
             }
             system::nap();
         }
-        self.back(status)
+        self.back(answer)
     }
 
     /// Goes back once; returns with the new command word when entered again.
-    fn back(&mut self, status: u32) -> Result<u32> {
-        let status = status.min(abi::STATUS_MAX);
+    fn back(&mut self, answer: &Answer) -> Result<u32> {
+        let status = answer.status.min(abi::STATUS_MAX);
         let device = Device::open()?;
         say(format_args!("back: status {status}"));
         let mut back = abi::Back {
             status,
+            reason: answer.reason_bytes(),
             ..Default::default()
         };
         rustix::fs::sync();
@@ -207,10 +254,8 @@ mod tests {
         assert_eq!(service(word("none")), Service::Nothing);
         assert_eq!(service(word("shell")), Service::Shell);
         assert_eq!(service(word("run")), Service::Run);
-        assert_eq!(
-            service(word("hibernate")),
-            Service::Refuse(Errno::OPNOTSUPP)
-        );
+        assert_eq!(service(word("hibernate")), Service::Hibernate);
+        assert_eq!(service(word("resume")), Service::Resume);
         assert_eq!(service(0x1234), Service::Refuse(Errno::INVAL));
         assert_eq!((number(Errno::OPNOTSUPP), number(Errno::INVAL)), (95, 22));
     }

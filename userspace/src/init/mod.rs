@@ -3,7 +3,9 @@
 //! that would panic the kernel.
 
 mod actions;
+mod hibernate;
 mod options;
+mod resume;
 mod system;
 mod watchdog;
 

@@ -11,11 +11,17 @@ On the kernel's command line:
   kjump.run=PATH,ARG,…  the program that `run` runs
   kjump.status=N        what `back` answers, instead of the program's exit code
   kjump.watchdog=SECS   arm /dev/watchdog0 and feed it until `hang`; disarmed while away
+  kjump.resume=SPEC     where an image may be; khdev=MAJ:MIN is the same
+  kjump.resume_offset=N bytes from the start of that device to the block map of a file
+  go_to_resume          before anything else: restore the image, if there is one that may be used
+  kjump.fallback=WHAT   and if there is none: kernel (the boot bundle behind the image; the default),
+                        shell, poweroff or reboot
   kjump.handoff=0xN     put there by `kjump load`; handed to the module
   kjump.testing=1       load the module with testing=1
   kjump.mod.NAME=VALUE  load the module with NAME=VALUE
 When entered again after `back`, the command word decides: none goes straight back, shell and run
-do that first; hibernate is answered with status 95, anything else with 22.";
+do that first; hibernate saves the other kernel and ends the machine, resume restores a saved one;
+anything else is answered with 22.";
 
 /// A step of `kjump.do=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub enum Action {
     Poweroff,
     /// Restart.
     Reboot,
+    /// Restore an image, in a kernel that the bootloader started.
+    Resume,
     /// Do what this command word of the handoff says, then go back.
     Command(u32),
 }
@@ -49,6 +57,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("hang", Action::Hang),
     ("poweroff", Action::Poweroff),
     ("reboot", Action::Reboot),
+    ("resume", Action::Resume),
 ];
 
 impl std::fmt::Display for Action {
@@ -60,6 +69,32 @@ impl std::fmt::Display for Action {
                 write!(f, "command {word:#x} ({name})")
             }
             _ => write!(f, "{self:?}"),
+        }
+    }
+}
+
+/// What to do when there is nothing to resume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Go on as the normal kernel, from the boot bundle.
+    #[default]
+    Kernel,
+    /// A shell on the console.
+    Shell,
+    /// Power off.
+    Poweroff,
+    /// Restart.
+    Reboot,
+}
+
+impl Fallback {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "kernel" => Some(Self::Kernel),
+            "shell" => Some(Self::Shell),
+            "poweroff" => Some(Self::Poweroff),
+            "reboot" => Some(Self::Reboot),
+            _ => None,
         }
     }
 }
@@ -77,6 +112,8 @@ pub struct Options {
     pub status: Option<u32>,
     /// `kjump.watchdog=`: seconds.
     pub watchdog: Option<u32>,
+    /// `kjump.fallback=`: what to do when there is nothing to resume.
+    pub fallback: Fallback,
     /// `kjump.mod.NAME=VALUE` and `kjump.testing=1`: more parameters for the module.
     pub module: Vec<String>,
     /// Words that begin with `kjump.` and make no sense.
@@ -89,6 +126,9 @@ impl Options {
     pub fn parse(line: &str) -> Self {
         let mut o = Options::default();
         for word in words(line) {
+            if word == "go_to_resume" {
+                o.actions.insert(0, Action::Resume);
+            }
             let Some(setting) = word.strip_prefix("kjump.") else {
                 continue;
             };
@@ -111,7 +151,7 @@ impl Options {
             "do" => {
                 let one = |w: &str| ACTIONS.iter().find(|(n, _)| *n == w).map(|(_, a)| *a);
                 let list = value.split(',').filter(|w| !w.is_empty()).map(one);
-                self.actions = list.collect::<Option<_>>()?;
+                self.actions.extend(list.collect::<Option<Vec<_>>>()?);
             }
             "run" => {
                 let list: Vec<String> = value.split(',').map(str::to_string).collect();
@@ -119,6 +159,9 @@ impl Options {
             }
             "status" => self.status = Some(parse::status(value).ok()?),
             "watchdog" => self.watchdog = Some(small().filter(|n| *n > 0)?),
+            // Looked at where they are used.
+            "resume" | "resume_offset" => {}
+            "fallback" => self.fallback = Fallback::parse(value)?,
             "testing" => self.module.push(format!("testing={value}")),
             _ => self
                 .module
@@ -199,6 +242,21 @@ mod tests {
             "kjump.do=back,dance kjump.handoff=x kjump.run= kjump.watchdog=0 kjump.x=1 kjump.do";
         let o = Options::parse(line);
         assert_eq!((o.unknown.len(), o.actions.len(), o.handoff), (6, 0, None));
+    }
+
+    #[test]
+    fn the_seeds_words() {
+        let line = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M go_to_resume khdev=3:7 \
+                    kjump.fallback=shell";
+        let o = Options::parse(line);
+        assert_eq!(
+            (o.actions.as_slice(), o.fallback),
+            (&[Action::Resume][..], Fallback::Shell)
+        );
+        assert!(o.unknown.is_empty());
+        let o = Options::parse("kjump.do=iomem go_to_resume");
+        assert_eq!(o.actions, [Action::Resume, Action::Iomem]);
+        assert_eq!(Options::parse("kjump.fallback=x").unknown.len(), 1);
     }
 
     #[test]

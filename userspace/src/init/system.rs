@@ -94,6 +94,24 @@ fn exit_code(status: WaitStatus) -> u32 {
         .unwrap_or(255)
 }
 
+/// A quarter of a second, for a disk to appear.
+pub fn moment() {
+    std::thread::sleep(Duration::from_millis(250));
+}
+
+/// What this kernel needed of its memory, in words: for users who wonder how small a window may be.
+pub fn peak_memory() -> String {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |text: &str, name: &str| crate::cmd::meminfo(text, name).unwrap_or(0) >> 10;
+    format!(
+        "{} of {} KiB of memory left here, {} KiB at most used by this program",
+        field(&text, "MemAvailable"),
+        field(&text, "MemTotal"),
+        field(&own, "VmHWM")
+    )
+}
+
 /// A moment's rest, so that a step that fails at once does not flood the console.
 pub fn nap() {
     std::thread::sleep(Duration::from_secs(1));

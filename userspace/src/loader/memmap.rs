@@ -108,6 +108,18 @@ pub fn read_shared() -> Result<Vec<Entry>> {
     Ok(intersect(&map, &ours))
 }
 
+/// What this kernel itself uses, by /proc/iomem.
+pub fn read_own() -> Result<Vec<Entry>> {
+    let text = fs::read_to_string("/proc/iomem")
+        .map_err(|e| Error::MemoryMap(format!("/proc/iomem: {e}; mount /proc")))?;
+    let map = parse_iomem(&text);
+    if !map.iter().any(|e| e.kind == RAM) {
+        let why = "/proc/iomem names no RAM; run as root";
+        return Err(Error::MemoryMap(why.into()));
+    }
+    Ok(map)
+}
+
 /// `map` with its RAM reserved where `ours` has none.
 fn intersect(map: &[Entry], ours: &[Entry]) -> Vec<Entry> {
     let mut out = Vec::with_capacity(map.len() + ours.len());

@@ -1,0 +1,159 @@
+//! `kjump hibernate`: in A. Checks, then a jump to the peer, which saves and ends the machine.
+
+use kjump_guard::Kind;
+use kjump_image::{discard, Image, State};
+use kjump_target::{Opened, Spec, System};
+
+use super::say;
+use crate::cli::Way;
+use crate::config::{Config, Mode, Overrides};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::hibernation::peer::{self, Answer};
+use crate::hibernation::request::{Request, Watched};
+use crate::hibernation::{machine, save, watch};
+use crate::json::Json;
+use crate::loader::memmap;
+use crate::parse;
+use crate::swap;
+
+const VERB: &str = "hibernate";
+
+/// Arguments of `hibernate`.
+#[derive(Debug, clap::Args)]
+pub struct HibernateArgs {
+    /// What to do.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// How to go down.
+    #[command(flatten)]
+    pub way: Way,
+    /// Write over what else the target holds
+    #[arg(long)]
+    pub force: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Hibernates; returns when the machine has been resumed, or goes on as it could not be saved.
+pub fn run(args: &HibernateArgs) -> Result<u8> {
+    let result = hibernate(args);
+    if args.json {
+        let (outcome, reason, code) = match &result {
+            Ok(line) => ("resumed", line.clone(), 0),
+            Err(e) => ("failed", e.to_string(), e.exit_code()),
+        };
+        say(Json::object([
+            ("outcome", Json::str(outcome)),
+            ("reason", Json::str(reason)),
+            ("exit_code", Json::Int(code.into())),
+        ])
+        .line())?;
+        return result.map(|_| 0);
+    }
+    result.and_then(|line| say(line).map(|()| 0))
+}
+
+fn hibernate(args: &HibernateArgs) -> Result<String> {
+    let config = args.overrides.load()?;
+    let spec = Spec::parse(config.target()?)?;
+    if spec == Spec::Stream {
+        return Err(kjump_target::Error::Stream.into());
+    }
+    let device = Device::open_as_root()?;
+    let system = System::default();
+    let watched = watch::collect(&system, config.allow_unknown)?;
+    let target = system.open_in_a(&spec, args.force)?;
+    peer::ready(&device, &config)?;
+
+    let request = request(&config, &target, watched)?;
+    let swap: Vec<[u8; 16]> = swap_areas(&request);
+    announce(target, request.image)?;
+    let command = parse::command(VERB).unwrap_or_default();
+    let answer = peer::ask(&device, VERB, command, &request, &args.way);
+    // Whatever happened over there: this kernel goes on, so no image of it may be left, and its
+    // swap areas are its own again.
+    let image = give_up_image(&system, &spec);
+    for (device, shown) in swap::show(|found| swap.contains(&found.uuid)) {
+        if let Err(e) = shown {
+            log::warn!("{device}: {e}; make the swap area anew with mkswap after a swapoff");
+        }
+    }
+    match answer? {
+        Answer::Resumed(how) => {
+            if let Err(e) = image {
+                // It carries the mark that it was used, which is as good.
+                log::warn!("{e}");
+            }
+            Ok(format!("resumed: {how}"))
+        }
+        Answer::Done if config.mode == Mode::None => {
+            image?;
+            Ok("saved and come back; the image is given up, as this kernel goes on".into())
+        }
+        Answer::Done => Err(Error::NotSaved {
+            code: 1,
+            why: "the peer came back without saving".into(),
+        }),
+        Answer::Failed(code, why) => {
+            image?;
+            Err(Error::NotSaved { code, why })
+        }
+    }
+}
+
+fn request(config: &Config, target: &Opened, watched: Vec<Watched>) -> Result<Request> {
+    let map = memmap::read()?;
+    let image = save::new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
+    Ok(Request {
+        image,
+        target: locator(target)?,
+        codec: config.compression,
+        mode: config.mode,
+        optimistic: config.optimistic,
+        allow_unknown: config.allow_unknown,
+        build: Some(machine::build()),
+        fingerprint: Some(machine::fingerprint(&map)),
+        firmware_pages: machine::other_pages(&map).0,
+        watched: Some(watched),
+        ..Request::default()
+    })
+}
+
+/// The target as a kernel without filesystems finds it.
+fn locator(target: &Opened) -> Result<String> {
+    let device = target.device().ok_or(Error::NoTarget)?;
+    let path = device.path().display().to_string();
+    Ok(match target.offset() {
+        Some(offset) => format!("{path}:{offset}"),
+        None => path,
+    })
+}
+
+fn swap_areas(request: &Request) -> Vec<[u8; 16]> {
+    let watched = request.watched.iter().flatten();
+    let swap = watched.filter(|w| w.kind == Kind::Swap);
+    swap.map(|w| w.uuid).collect()
+}
+
+/// Makes an older image invalid and says which one is to come: by that the peer knows the target.
+fn announce(mut target: Opened, image: [u8; 16]) -> Result<()> {
+    Ok(target.prepare(image)?)
+}
+
+/// Gives up an image that is complete.
+fn give_up_image(system: &System, spec: &Spec) -> Result<()> {
+    let opened = system.open_in_a(spec, true)?;
+    match Image::inspect_only(opened) {
+        Ok(image) if !matches!(image.state(), State::Discarded { .. }) => {
+            let seal = *image.seal();
+            discard(&mut image.into_source(), &seal).map_err(|source| Error::Save {
+                target: spec.to_string(),
+                source,
+            })
+        }
+        // What is not complete is never resumed.
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,227 @@
+//! `kjump resume`: in a freshly booted normal kernel, before it has mounted anything. With an image
+//! that is right as far as can be seen it jumps to a peer, which restores; it returns if there is
+//! none, or none that may be used, and the boot goes on.
+
+use std::fs;
+use std::time::Duration;
+
+use kjump_guard::Kind;
+use kjump_image::{Image, Machine, Refusal, State};
+use kjump_target::{Access, Opened, Spec, System};
+
+use super::say;
+use crate::cli::Way;
+use crate::config::{Config, Overrides};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::hibernation::machine;
+use crate::hibernation::peer::{self, Answer};
+use crate::hibernation::request::Request;
+use crate::hibernation::restore::Restore;
+use crate::json::Json;
+use crate::loader::memmap;
+use crate::parse;
+use crate::swap;
+
+const VERB: &str = "resume";
+/// How often a disk that is not there yet is looked for, and how long between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Arguments of `resume`.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// Where the image is [default: what kjump.resume= on the kernel's command line says, or
+    /// `target` in the configuration]
+    pub source: Option<String>,
+    /// Configuration.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// How to go down.
+    #[command(flatten)]
+    pub way: Way,
+    /// Give the image up instead
+    #[arg(long)]
+    pub discard: bool,
+    /// Try an image again that could not be read to its end before
+    #[arg(long)]
+    pub retry: bool,
+    /// Do not compare filesystems with what the image says of them
+    #[arg(long)]
+    pub no_guards: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Resumes; returns only if nothing was resumed.
+pub fn run(args: &ResumeArgs) -> Result<u8> {
+    let error = match resume(args) {
+        Ok(line) => {
+            say(line)?;
+            return Ok(0);
+        }
+        Err(e) => e,
+    };
+    if args.json {
+        say(Json::object([
+            ("outcome", Json::str("refused")),
+            ("reason", Json::str(error.to_string())),
+            ("exit_code", Json::Int(error.exit_code().into())),
+        ])
+        .line())?;
+    }
+    Err(error)
+}
+
+fn resume(args: &ResumeArgs) -> Result<String> {
+    let config = args.overrides.load()?;
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let source = match &args.source {
+        Some(source) => source.clone(),
+        None => match source_of(&line)? {
+            Some(source) => source,
+            None => config.target()?.into(),
+        },
+    };
+    let spec = Spec::parse(&source)?;
+    if args.discard {
+        super::image::give_up_by_name(&source)?;
+        return Ok(format!("{source}: the image is given up"));
+    }
+    if line
+        .split_whitespace()
+        .any(|w| w == "noresume" || w == "kjump.noresume")
+    {
+        return Ok("noresume on the command line: no image is looked for".into());
+    }
+    let device = Device::open_as_root()?;
+    let request = look(args, &config, &device, &source, &spec)?;
+    peer::ready(&device, &config)?;
+    let command = parse::command(VERB).unwrap_or_default();
+    match peer::ask(&device, VERB, command, &request, &args.way)? {
+        Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),
+        Answer::Done | Answer::Resumed(_) => Err(Error::NotResumed {
+            code: 1,
+            why: "the peer came back without resuming".into(),
+        }),
+    }
+}
+
+/// `kjump.resume=` and `kjump.resume_offset=`, or the seeds' `khdev=`.
+pub fn source_of(line: &str) -> Result<Option<String>> {
+    let value = |key: &str| {
+        let mut words = line.split_whitespace();
+        words.find_map(|w| w.strip_prefix(key).map(str::to_string))
+    };
+    let Some(source) = value("kjump.resume=").or_else(|| value("khdev=")) else {
+        return Ok(None);
+    };
+    let Some(offset) = value("kjump.resume_offset=") else {
+        return Ok(Some(source));
+    };
+    let offset = parse::number(&offset).map_err(Error::Usage)?;
+    Ok(Some(Spec::parse(&source)?.with_offset(offset)?.to_string()))
+}
+
+/// Opens the target, waiting for its disk.
+pub fn open(spec: &Spec, access: Access) -> Result<Opened> {
+    let system = System::default();
+    for _ in 1..TRIES {
+        match system.open(spec, access) {
+            Err(e) if e.is_missing() => std::thread::sleep(PAUSE),
+            other => return Ok(other?),
+        }
+    }
+    Ok(system.open(spec, access)?)
+}
+
+/// Looks at the image with the eyes of the peer, so that most refusals need no jump.
+fn look(
+    args: &ResumeArgs,
+    config: &Config,
+    device: &Device,
+    source: &str,
+    spec: &Spec,
+) -> Result<Request> {
+    let map = memmap::read()?;
+    let machine = Machine {
+        arch: kjump_abi::ARCH_I386,
+        fingerprint: Some(machine::fingerprint(&map)),
+        build_id: Some(machine::build()),
+        ram: machine::ram_above(&map, 0),
+        window_end: config.window,
+    };
+    let restore = Restore {
+        device,
+        machine,
+        name: source,
+        guard: !args.no_guards,
+        retry: args.retry,
+    };
+    let opened = open(spec, Access::Read)?;
+    let image = match restore.open(opened) {
+        Ok((image, _)) => image,
+        Err(e) => {
+            show_swap_of_the_dead(&e, spec);
+            return Err(e);
+        }
+    };
+    Ok(Request {
+        image: image.header().uuid,
+        target: source.into(),
+        build: restore.machine.build_id,
+        fingerprint: restore.machine.fingerprint,
+        retry: args.retry,
+        unguarded: args.no_guards,
+        ..Request::default()
+    })
+}
+
+/// An image that was used or given up is of no use to anybody: its swap areas can be used again,
+/// should a power cut have kept them hidden.
+fn show_swap_of_the_dead(e: &Error, spec: &Spec) {
+    let dead = matches!(
+        e,
+        Error::Refused {
+            source: Refusal::Used { .. } | Refusal::Discarded { .. },
+            ..
+        }
+    );
+    let image = open(spec, Access::Read).ok().filter(|_| dead);
+    let Some(Ok(image)) = image.map(Image::inspect_only) else {
+        return;
+    };
+    debug_assert!(!matches!(image.state(), State::Committed));
+    let areas = image
+        .guards()
+        .iter()
+        .filter(|g| g.kind == Kind::Swap.number());
+    let uuids: Vec<[u8; 16]> = areas.map(|g| g.device).collect();
+    for (device, shown) in swap::show(|found| uuids.contains(&found.uuid)) {
+        match shown {
+            Ok(()) => log::info!("{device}: this swap area can be used again"),
+            Err(e) => log::warn!("{device}: {e}; make it anew with mkswap"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_command_line_says() {
+        let of = |line: &str| source_of(line).unwrap();
+        assert_eq!(of("ro quiet"), None);
+        assert_eq!(of("go_to_resume khdev=3:7"), Some("3:7".into()));
+        assert_eq!(
+            of("khdev=3:7 kjump.resume=/dev/vdb"),
+            Some("/dev/vdb".into())
+        );
+        let both = "kjump.resume=/dev/vda kjump.resume_offset=40960";
+        assert_eq!(of(both), Some("/dev/vda:40960".into()));
+        assert!(source_of("kjump.resume=/dev/vda kjump.resume_offset=5").is_err());
+        assert!(source_of("kjump.resume=/dev/vda kjump.resume_offset=x").is_err());
+    }
+}

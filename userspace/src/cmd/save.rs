@@ -1,0 +1,112 @@
+//! `kjump save`: by hand in a peer's shell; the peer's init uses the same when A says "hibernate".
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use kjump_image::{Codec, StreamTarget};
+use kjump_target::{Access, Spec, System};
+
+use super::say;
+use crate::abort::Abort;
+use crate::config::parse_codec;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::hibernation::request::Request;
+use crate::hibernation::save::{new_uuid, Save};
+use crate::progress::Reporter;
+
+/// Images that were made here and would be out of date once the other kernel goes on.
+const MADE: &str = "/run/kjump-images";
+
+/// Arguments of `save`.
+#[derive(Debug, clap::Args)]
+pub struct SaveArgs {
+    /// Where to: /dev/…, UUID=…, PARTUUID=…, MAJ:MIN, DEVICE:OFFSET, or - for standard output
+    pub target: String,
+    /// How pages are compressed: lz4, zstd or none
+    #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
+    pub compression: Option<Codec>,
+    /// Begin although the worst case does not fit
+    #[arg(long)]
+    pub optimistic: bool,
+    /// Save although there are filesystems whose changes nobody could tell
+    #[arg(long)]
+    pub allow_unknown: bool,
+    /// Do not record what filesystems look like
+    #[arg(long)]
+    pub no_guards: bool,
+    /// Write over what else the target holds
+    #[arg(long)]
+    pub force: bool,
+    /// Print progress as JSON, an object each second
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Saves the memory of the kernel that this one was entered from.
+pub fn run(args: &SaveArgs) -> Result<u8> {
+    let device = Device::open_as_root()?;
+    let handoff = device.handoff().map_err(|e| Error::from_errno("save", e))?;
+    let mut request = Request::parse(&handoff.request).unwrap_or_default();
+    request.image = new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
+    request.codec = args.compression.unwrap_or(request.codec);
+    request.optimistic |= args.optimistic;
+    request.allow_unknown |= args.allow_unknown;
+    let save = Save {
+        device: &device,
+        handoff: &handoff,
+        request: &request,
+        name: &args.target,
+        guard: !args.no_guards,
+    };
+    let spec = Spec::parse(&args.target)?;
+    let stream = spec == Spec::Stream;
+    let mut reporter = Reporter::new("saving", args.json, stream);
+    let mut abort = Abort::watch();
+    let summary = if stream {
+        let target = StreamTarget::new(io::stdout().lock());
+        save.run(target, &mut reporter, &mut abort)?
+    } else {
+        let system = System::default();
+        let target = match spec.offset() {
+            Some(_) => system.open(&spec, Access::Write)?,
+            None => system.open_in_a(&spec, args.force)?,
+        };
+        let summary = save.run(target, &mut reporter, &mut abort)?;
+        remember(&args.target);
+        summary
+    };
+    drop(reporter);
+    let line = format!(
+        "saved {} pages in {} bytes; now power off: `kjump back` gives the image up",
+        summary.totals.data_pages + summary.totals.zero_pages,
+        summary.totals.image_bytes
+    );
+    if stream {
+        log::info!("{line}");
+    } else if !args.json {
+        say(line)?;
+    }
+    Ok(0)
+}
+
+fn remember(target: &str) {
+    let made = fs::read_to_string(MADE).unwrap_or_default();
+    if let Err(e) = fs::write(MADE, made + target + "\n") {
+        log::warn!("{MADE}: {e}: `kjump image discard {target}` before `kjump back`");
+    }
+}
+
+/// Gives up the images that were made here: the other kernel is about to go on.
+pub fn give_up_made() -> Result<()> {
+    if !Path::new(MADE).exists() {
+        return Ok(());
+    }
+    let made = fs::read_to_string(MADE).map_err(|e| Error::io(MADE, e))?;
+    for target in made.lines() {
+        super::image::give_up_by_name(target)?;
+        log::info!("{target}: the image is given up");
+    }
+    fs::remove_file(MADE).map_err(|e| Error::io(MADE, e))
+}

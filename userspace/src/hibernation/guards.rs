@@ -1,0 +1,175 @@
+//! The stale-image guard, seen from the peer: what filesystems and swap areas of A look like on the
+//! disk, recorded just before the commit and compared before a page is restored.
+
+use kjump_guard::{compare, probe_kind, record, swap_hide, swap_show, Found, Kind};
+use kjump_image::Guard;
+use kjump_target::{Access, BlockDevice, System};
+
+use super::request::Watched;
+use crate::error::{Error, Result};
+
+/// A device with something known on it.
+struct Place {
+    device: BlockDevice,
+    found: Found,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        self.device.path().display().to_string()
+    }
+}
+
+/// All filesystems and swap areas on the disks that this kernel sees.
+fn places(system: &System) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for device in system.block_devices()? {
+        use kjump_target::Kind as Driver;
+        if !matches!(device.kind, Driver::Disk | Driver::Partition) || device.size == 0 {
+            continue;
+        }
+        // A drive without a medium, say: nothing that could be watched.
+        let Ok(disk) = system.open_device(&device, Access::Read) else {
+            continue;
+        };
+        for kind in Kind::ALL {
+            if let Ok(Some(found)) = probe_kind(&disk, kind) {
+                let device = device.clone();
+                places.push(Place { device, found });
+            }
+        }
+    }
+    Ok(places)
+}
+
+/// The place of a filesystem; of two with the same UUID the one whose name is part of `hint`.
+fn find<'a>(places: &'a [Place], kind: Kind, uuid: &[u8; 16], hint: &str) -> Option<&'a Place> {
+    let mut fitting = places
+        .iter()
+        .filter(|p| p.found.kind == kind && p.found.uuid == *uuid);
+    let first = fitting.clone().next();
+    fitting
+        .find(|p| hint.split(' ').any(|word| word == p.name()))
+        .or(first)
+}
+
+/// What A has mounted and swaps to, while an image is made.
+pub struct Watch {
+    places: Vec<(Place, String)>,
+}
+
+impl Watch {
+    /// Finds what A asked to be watched; where it said nothing, everything that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unwatched`] for what is on no disk here, unless `allow_unknown`.
+    pub fn find(system: &System, watched: Option<&[Watched]>, allow_unknown: bool) -> Result<Self> {
+        let mut all = places(system)?;
+        let Some(watched) = watched else {
+            let named = |p: Place| {
+                let name = p.name();
+                (p, name)
+            };
+            let places = all.into_iter().map(named).collect();
+            return Ok(Self { places });
+        };
+        let mut places = Vec::new();
+        for w in watched {
+            match find(&all, w.kind, &w.uuid, &w.name) {
+                Some(place) => {
+                    let device = place.device.name.clone();
+                    let at = all
+                        .iter()
+                        .position(|p| p.device.name == device && p.found.kind == w.kind);
+                    if let Some(at) = at {
+                        places.push((all.swap_remove(at), w.name.clone()));
+                    }
+                }
+                None if allow_unknown => {}
+                None => {
+                    return Err(Error::Unwatched {
+                        device: w.name.clone(),
+                        kind: format!("{} on no disk of the peer's", w.kind.name()),
+                    })
+                }
+            }
+        }
+        Ok(Self { places })
+    }
+
+    /// Hides the swap areas: no other system is to swap there while there is an image.
+    pub fn hide_swap(&self, system: &System) -> Result<()> {
+        self.each_swap(system, |disk| swap_hide(disk))
+    }
+
+    /// Puts them back.
+    pub fn show_swap(&self, system: &System) -> Result<()> {
+        self.each_swap(system, |disk| swap_show(disk))
+    }
+
+    fn each_swap(
+        &self,
+        system: &System,
+        change: impl Fn(&std::fs::File) -> std::result::Result<bool, kjump_guard::Error>,
+    ) -> Result<()> {
+        for (place, _) in self
+            .places
+            .iter()
+            .filter(|(p, _)| p.found.kind == Kind::Swap)
+        {
+            let disk = system.open_device(&place.device, Access::Write)?;
+            change(&disk).map_err(|source| failed(place, source))?;
+        }
+        Ok(())
+    }
+
+    /// Records all of it.
+    pub fn record(&self, system: &System) -> Result<Vec<Guard>> {
+        let one = |(place, name): &(Place, String)| {
+            let disk = system.open_device(&place.device, Access::Read)?;
+            let mut guard = record(&disk, &place.found).map_err(|source| failed(place, source))?;
+            guard.label.clone_from(name);
+            Ok(guard)
+        };
+        self.places.iter().map(one).collect()
+    }
+}
+
+fn failed(place: &Place, source: kjump_guard::Error) -> Error {
+    let device = place.name();
+    Error::Guard { device, source }
+}
+
+/// Whether everything still looks as it was recorded; gives the image's swap areas, which are
+/// hidden. `target` is for the message.
+///
+/// # Errors
+///
+/// [`Error::Stale`].
+pub fn check(system: &System, guards: &[Guard], target: &str) -> Result<Watch> {
+    let all = places(system)?;
+    let mut swap = Vec::new();
+    for guard in guards {
+        let stale = |source| Error::Stale {
+            target: target.into(),
+            source,
+        };
+        let kind = Kind::from_number(guard.kind);
+        let place = kind.and_then(|kind| find(&all, kind, &guard.device, &guard.label));
+        let Some(place) = place else {
+            // The comparison says what that is.
+            let nothing = Guard::default();
+            compare(guard, &nothing).map_err(stale)?;
+            continue;
+        };
+        let disk = system.open_device(&place.device, Access::Read)?;
+        let now = record(&disk, &place.found).map_err(|source| failed(place, source))?;
+        compare(guard, &now).map_err(stale)?;
+        if place.found.kind == Kind::Swap {
+            let (device, found) = (place.device.clone(), place.found.clone());
+            swap.push((Place { device, found }, guard.label.clone()));
+        }
+    }
+    Ok(Watch { places: swap })
+}

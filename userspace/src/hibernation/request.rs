@@ -1,0 +1,227 @@
+//! What A asks of a peer: the text in the handoff block, lines of `key=value`. docs/protocol.md lists
+//! the keys. Unknown keys are passed over, so that an older peer understands a newer A.
+
+use kjump_guard::Kind;
+use kjump_image::Codec;
+
+use crate::config::{parse_codec, parse_mode, Mode};
+use crate::parse;
+
+/// A filesystem that A has mounted, or a swap area that it swaps to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// What it is.
+    pub kind: Kind,
+    /// Its UUID, by which the peer finds it.
+    pub uuid: [u8; 16],
+    /// For people: the device's name in A and where it is mounted.
+    pub name: String,
+}
+
+/// A request, as it is written and read. What a peer is not told is left at its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// UUID of the image, which a mark on the target carries too. Zeros: none.
+    pub image: [u8; 16],
+    /// Where the image is to be or is, as A calls it.
+    pub target: String,
+    /// How pages are compressed.
+    pub codec: Codec,
+    /// How the machine ends.
+    pub mode: Mode,
+    /// Begin although the worst case does not fit.
+    pub optimistic: bool,
+    /// A filesystem that nobody can watch is no reason to stop.
+    pub allow_unknown: bool,
+    /// Try an image again that was refused in the middle of a restore.
+    pub retry: bool,
+    /// Do not compare filesystems with what the image says of them.
+    pub unguarded: bool,
+    /// Identity of the asking kernel's build.
+    pub build: Option<[u8; 32]>,
+    /// Identity of the machine, as only a kernel that sees the firmware's memory map can tell it.
+    pub fingerprint: Option<u64>,
+    /// Pages that firmware keeps for itself.
+    pub firmware_pages: u64,
+    /// What must not be written while the machine is off. `None`: the peer was not told.
+    pub watched: Option<Vec<Watched>>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Names for people may hold anything; a line holds no line ends, and is not too long.
+fn clean(name: &str) -> String {
+    let clean = |c: char| if c.is_control() { '?' } else { c };
+    name.chars().map(clean).take(60).collect()
+}
+
+impl Request {
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "image={}\ntarget={}\ncodec={}\nmode={}\n",
+            hex(&self.image),
+            self.target,
+            self.codec,
+            self.mode.name()
+        );
+        let mut line = |key: &str, value: String| text += &format!("{key}={value}\n");
+        if self.optimistic {
+            line("optimistic", "1".into());
+        }
+        if self.allow_unknown {
+            line("allow-unknown", "1".into());
+        }
+        if self.retry {
+            line("retry", "1".into());
+        }
+        if self.unguarded {
+            line("no-guards", "1".into());
+        }
+        if let Some(build) = &self.build {
+            line("build", hex(build));
+        }
+        if let Some(fingerprint) = self.fingerprint {
+            line("fingerprint", format!("{fingerprint:#x}"));
+        }
+        line("firmware-pages", self.firmware_pages.to_string());
+        if let Some(watched) = &self.watched {
+            line("guards", watched.len().to_string());
+            for w in watched {
+                let (kind, uuid) = (w.kind.name(), hex(&w.uuid));
+                line("guard", format!("{kind}:{uuid}:{}", clean(&w.name)));
+            }
+        }
+        text
+    }
+
+    /// Reads a block's text up to its NUL; `None` if there is none, or a line of it makes no sense.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = text.split(|b| *b == 0).next()?;
+        let text = std::str::from_utf8(text).ok().filter(|t| !t.is_empty())?;
+        let mut r = Self::default();
+        let mut guards = None;
+        for line in text.lines() {
+            let (key, value) = line.split_once('=')?;
+            match key {
+                "image" => r.image = unhex(value)?,
+                "target" => r.target = value.into(),
+                "codec" => r.codec = parse_codec(value).ok()?,
+                "mode" => r.mode = parse_mode(value).ok()?,
+                "optimistic" => r.optimistic = value == "1",
+                "allow-unknown" => r.allow_unknown = value == "1",
+                "retry" => r.retry = value == "1",
+                "no-guards" => r.unguarded = value == "1",
+                "build" => r.build = Some(unhex(value)?),
+                "fingerprint" => r.fingerprint = Some(parse::number(value).ok()?),
+                "firmware-pages" => r.firmware_pages = parse::number(value).ok()?,
+                "guards" => {
+                    guards = Some(parse::number(value).ok()?);
+                    r.watched = Some(Vec::new());
+                }
+                "guard" => r.watched.as_mut()?.push(Watched::parse(value)?),
+                _ => {}
+            }
+        }
+        // A list that was cut off would be a guard that is missing.
+        let listed = r.watched.as_ref().map(|w| w.len() as u64);
+        (listed == guards).then_some(r)
+    }
+}
+
+impl Watched {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        Some(Self {
+            kind: Kind::from_name(parts.next()?)?,
+            uuid: unhex(parts.next()?)?,
+            name: parts.next()?.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request() -> Request {
+        let watched = |kind, name: &str| Watched {
+            kind,
+            uuid: [kind as u8 + 1; 16],
+            name: name.into(),
+        };
+        Request {
+            image: [7; 16],
+            target: "/dev/vdb:40960".into(),
+            codec: Codec::Zstd,
+            mode: Mode::S4,
+            optimistic: true,
+            allow_unknown: true,
+            retry: true,
+            unguarded: true,
+            build: Some([9; 32]),
+            fingerprint: Some(u64::MAX),
+            firmware_pages: 77,
+            watched: Some(vec![
+                watched(Kind::Ext, "/dev/vda (/mnt:a)"),
+                watched(Kind::Swap, "/dev/vdc"),
+            ]),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut block = request().text().into_bytes();
+        block.resize(kjump_abi::REQUEST_SIZE, 0);
+        assert_eq!(Request::parse(&block), Some(request()));
+        let plain = Request::default();
+        assert_eq!(Request::parse(plain.text().as_bytes()), Some(plain));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_no_request() {
+        for text in [
+            "",
+            "x",
+            "image=12",
+            "mode=never",
+            "guard=ext:00:x",
+            "guards=1",
+        ] {
+            assert_eq!(Request::parse(text.as_bytes()), None, "{text}");
+        }
+        let text = request().text();
+        let cut = &text[..text.len() - text.lines().last().unwrap().len() - 1];
+        assert_eq!(Request::parse(cut.as_bytes()), None);
+        assert!(Request::parse(b"novelty=1").is_some());
+    }
+
+    #[test]
+    fn names_are_one_line() {
+        let mut r = request();
+        r.watched.as_mut().unwrap()[0].name = "a\nmode=none\n".into();
+        assert_eq!(Request::parse(r.text().as_bytes()).unwrap().mode, Mode::S4);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(t in "[a-z=:\n0-9]{0,80}", b in prop::collection::vec(any::<u8>(), 0..60)) {
+            Request::parse(t.as_bytes());
+            Request::parse(&b);
+        }
+    }
+}

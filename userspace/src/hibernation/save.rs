@@ -1,0 +1,208 @@
+//! Writing A's memory as an image, in the peer.
+
+use std::io;
+
+use kjump_abi::{Handoff, PAGE_SIZE};
+use kjump_image::{discard, Error as ImageError, Header, Options, Summary, Target, Writer};
+use kjump_target::System;
+
+use super::guards::Watch;
+use super::machine;
+use super::pages::{frames_of, SavedPages};
+use super::request::Request;
+use crate::abort::Abort;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::parse;
+use crate::progress::{watch, Reporter};
+
+/// Frames mapped at a time: as many as a page table covers without PAE.
+const REGION: u64 = 1024;
+
+/// What is saved, and as what.
+pub struct Save<'a> {
+    /// The module's device: old memory.
+    pub device: &'a Device,
+    /// A's handoff block.
+    pub handoff: &'a Handoff,
+    /// What A asked for.
+    pub request: &'a Request,
+    /// For messages: the target as the user names it.
+    pub name: &'a str,
+    /// Record what filesystems look like.
+    pub guard: bool,
+}
+
+impl Save<'_> {
+    /// Writes the image to `target` and commits it. When this fails there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Save`] and [`Error::Guard`]; swap areas are as they were then.
+    pub fn run(
+        &self,
+        mut target: impl Target,
+        reporter: &mut Reporter,
+        abort: &mut Abort,
+    ) -> Result<Summary> {
+        let read_at = |at: u64, buf: &mut [u8]| self.device.read_at(at, buf);
+        let pages = SavedPages::read(&read_at, self.handoff)
+            .map_err(|e| Error::io("the page map of the other kernel", e))?;
+        let header = self.header(&pages);
+        let system = System::default();
+        let watched = if self.guard {
+            let list = self.request.watched.as_deref();
+            Some(Watch::find(&system, list, self.request.allow_unknown)?)
+        } else {
+            None
+        };
+        let result = self.write(
+            &mut target,
+            &header,
+            &pages,
+            watched.as_ref(),
+            reporter,
+            abort,
+        );
+        if let (Err(_), Some(watched)) = (&result, &watched) {
+            // It may not have come to hiding them; then this changes nothing.
+            if let Err(e) = watched.show_swap(&system) {
+                log::warn!("{e}; make the swap area anew with mkswap");
+            }
+        }
+        result
+    }
+
+    fn write(
+        &self,
+        target: &mut impl Target,
+        header: &Header,
+        pages: &SavedPages,
+        watched: Option<&Watch>,
+        reporter: &mut Reporter,
+        abort: &mut Abort,
+    ) -> Result<Summary> {
+        let failed = |source| Error::Save {
+            target: self.name.into(),
+            source,
+        };
+        let system = System::default();
+        let guards = || match watched {
+            Some(watched) => {
+                watched.hide_swap(&system)?;
+                watched.record(&system)
+            }
+            None => Ok(Vec::new()),
+        };
+        let stream = target.size().is_none();
+        // A stream has its guards before its pages.
+        let first = if stream { guards()? } else { Vec::new() };
+        let options = Options {
+            optimistic: self.request.optimistic,
+            on_progress: Some(watch(reporter, abort)),
+            ..Options::default()
+        };
+        let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
+        let mut region = 0;
+        while region < pages.frames() {
+            self.write_region(&mut writer, pages, region)
+                .map_err(failed)?;
+            region += REGION;
+        }
+        if !stream {
+            writer.set_guards(&guards()?).map_err(failed)?;
+        }
+        writer.finish().map_err(failed)
+    }
+
+    /// Writes what there is to save of a region, from where it lies.
+    fn write_region<T: Target>(
+        &self,
+        writer: &mut Writer<T>,
+        pages: &SavedPages,
+        region: u64,
+    ) -> std::result::Result<(), ImageError> {
+        let end = region + REGION;
+        let Some(mut run) = pages.next_run(region, end) else {
+            return Ok(());
+        };
+        let memory = self
+            .device
+            .map(region * PAGE_SIZE, (REGION * PAGE_SIZE) as usize, false)
+            .map_err(|source| ImageError::Io {
+                what: "mapping the other kernel's memory",
+                source,
+            })?;
+        loop {
+            let (start, count) = run;
+            let at = ((start - region) * PAGE_SIZE) as usize;
+            writer.write(start, memory.bytes(at, (count * PAGE_SIZE) as usize))?;
+            match pages.next_run(start + count, end) {
+                Some(next) => run = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn header(&self, pages: &SavedPages) -> Header {
+        let h = self.handoff;
+        let ram = h
+            .ram
+            .iter()
+            .take(h.ram_count as usize)
+            .copied()
+            .collect::<Vec<_>>();
+        let above = frames_of(&ram, h.window_end);
+        let all = frames_of(&ram, 0);
+        let top = ram.last().map_or(0, |r| r.end / PAGE_SIZE);
+        let firmware = self.request.firmware_pages.min(top.saturating_sub(all));
+        let mut skipped = [0; kjump_image::layout::SKIPPED_KINDS];
+        // As in `layout::SKIPPED`: free, hole, firmware, nosave, window.
+        skipped[0] = above.saturating_sub(pages.count);
+        skipped[1] = top.saturating_sub(all + firmware);
+        skipped[2] = firmware;
+        skipped[4] = all - above;
+        Header {
+            uuid: self.request.image,
+            created: now(),
+            arch: h.arch,
+            fingerprint: self.request.fingerprint.unwrap_or(h.fingerprint),
+            release: parse::text(&h.release).chars().take(63).collect(),
+            build_id: self.request.build.unwrap_or_default(),
+            cpu_features: machine::cpu_features(),
+            window_end: h.window_end,
+            jump_back_entry: h.jump_back_entry,
+            pages: pages.count,
+            skipped,
+            codec: self.request.codec,
+            ram,
+            ..Header::default()
+        }
+    }
+}
+
+/// Seconds since 1970 UTC.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs())
+}
+
+/// Gives up the image that was just written: A goes on, so it must never be resumed.
+pub fn give_up(target: &mut impl Target, summary: &Summary, name: &str) -> Result<()> {
+    discard(target, &summary.seal).map_err(|source| Error::Save {
+        target: name.into(),
+        source,
+    })
+}
+
+/// A UUID for an image, version 4.
+pub fn new_uuid() -> io::Result<[u8; 16]> {
+    let mut uuid = [0; 16];
+    let got = rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())?;
+    if got != uuid.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Ok(uuid)
+}
