@@ -7,7 +7,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use kjump_image::Extent;
-use rustix::fs::{fallocate, fstatfs, major, minor, FallocateFlags, OFlags};
+use rustix::fs::{
+    fallocate, fstatfs, major, minor, statx, AtFlags, FallocateFlags, OFlags, StatxFlags,
+};
 use rustix::io::Errno;
 use rustix::rand::{getrandom, GetRandomFlags};
 use zerocopy::IntoBytes;
@@ -166,6 +168,16 @@ impl System {
             let path = path.into();
             return Err(Error::File { path, what });
         }
+        if !writes_directly(file) {
+            return Err(refuse(path, "what is written to it passes through a cache or a journal (data=journal, encryption); use another filesystem, or a partition"));
+        }
+        // CAST: the field's width differs between architectures; blocks have up to 64 KiB.
+        let block = fs.f_bsize as u64;
+        if block < BLOCK64 {
+            let what = format!("its filesystem has blocks of {block} bytes, 4096 are needed; use another (mkfs.ext4 -b 4096), or a partition");
+            let path = path.into();
+            return Err(Error::File { path, what });
+        }
         let dev = file.metadata().map_err(io(name))?.dev();
         let numbers = (major(dev), minor(dev));
         let mut devices = self.block_devices()?.into_iter();
@@ -211,6 +223,21 @@ const FILESYSTEMS: [(u32, &str); 10] = [
     (0x6573_5546, "fuse"),
     (0xca45_1a4e, "bcachefs"),
 ];
+
+/// Whether O_DIRECT does what it says: with data=journal it is taken and passed over, and the
+/// journal would put older contents back some day. A kernel that cannot tell leaves it open.
+fn writes_directly(file: &File) -> bool {
+    let stat = statx(
+        file,
+        "",
+        AtFlags::EMPTY_PATH,
+        StatxFlags::from_bits_retain(DIOALIGN),
+    );
+    !stat.is_ok_and(|s| s.stx_mask & DIOALIGN != 0 && s.stx_dio_offset_align == 0)
+}
+
+/// `STATX_DIOALIGN`.
+const DIOALIGN: u32 = 0x2000;
 
 fn refuse(path: &Path, what: &str) -> Error {
     let (path, what) = (path.into(), what.into());
