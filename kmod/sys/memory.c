@@ -66,6 +66,9 @@ bool kjh_nobodys(u32 first, u32 end)
 	for (res = iomem_resource.child; res; res = res->sibling) {
 		if (res->end < start || res->start > last)
 			continue;
+		/* What follows RAM is padded so that no device is put there (arch/x86/kernel/e820.c). */
+		if (res->name && !strcmp(res->name, "RAM buffer"))
+			continue;
 		if (res->desc != IORES_DESC_RESERVED || res->child)
 			return false;
 	}

@@ -48,6 +48,8 @@ pub enum Command {
     Save(SaveArgs),
     /// In a kernel that lives in a window: restore a saved kernel, and enter it
     Restore(RestoreArgs),
+    /// Make a file that images go to; put a kernel beside them
+    Target(crate::cmd::target::TargetArgs),
     /// Look at a saved image, check it, or give it up
     Image(ImageArgs),
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says

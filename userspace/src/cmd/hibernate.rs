@@ -67,7 +67,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     let target = system.open_in_a(&spec, args.force)?;
     peer::ready(&device, &config)?;
 
-    let request = request(&config, &target, watched)?;
+    let request = request(&config, &spec, &target, watched)?;
     let swap: Vec<[u8; 16]> = swap_areas(&request);
     announce(target, request.image)?;
     let command = parse::command(VERB).unwrap_or_default();
@@ -103,12 +103,17 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     }
 }
 
-fn request(config: &Config, target: &Opened, watched: Vec<Watched>) -> Result<Request> {
+fn request(
+    config: &Config,
+    spec: &Spec,
+    target: &Opened,
+    watched: Vec<Watched>,
+) -> Result<Request> {
     let map = memmap::read()?;
     let image = save::new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
     Ok(Request {
         image,
-        target: locator(target)?,
+        target: locator(spec, target)?,
         codec: config.compression,
         mode: config.mode,
         optimistic: config.optimistic,
@@ -122,19 +127,17 @@ fn request(config: &Config, target: &Opened, watched: Vec<Watched>) -> Result<Re
 }
 
 /// The target as a kernel without filesystems finds it.
-fn locator(target: &Opened) -> Result<String> {
+fn locator(spec: &Spec, target: &Opened) -> Result<String> {
+    if let (true, Spec::File(path)) = (target.has_map(), spec) {
+        let place = System::default().locate(path)?;
+        return Ok(format!(
+            "{}:{}",
+            place.device.path().display(),
+            place.offset
+        ));
+    }
     let device = target.device().ok_or(Error::NoTarget)?;
-    let path = device.path().display().to_string();
-    Ok(match target.offset() {
-        Some(offset) => format!("{path}:{offset}"),
-        None => path,
-    })
-}
-
-fn swap_areas(request: &Request) -> Vec<[u8; 16]> {
-    let watched = request.watched.iter().flatten();
-    let swap = watched.filter(|w| w.kind == Kind::Swap);
-    swap.map(|w| w.uuid).collect()
+    Ok(device.path().display().to_string())
 }
 
 /// Makes an older image invalid and says which one is to come: by that the peer knows the target.

@@ -1,6 +1,6 @@
 //! An image in a file, looked at, damaged and given up.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ impl Temporary {
             json: false,
         }
     }
-    fn device(&self) -> Device {
+    fn device(&self) -> Opened {
         self.one().device(true).unwrap()
     }
 }

@@ -12,6 +12,7 @@ pub mod restore;
 pub mod resume;
 pub mod save;
 mod status;
+pub mod target;
 mod times;
 mod unload;
 
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Resume(args) => resume::run(&args),
         Command::Save(args) => save::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Target(args) => target::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),

@@ -69,7 +69,7 @@ impl SavedPages {
         let mut at = handoff.list;
         // Each entry is another page of the window.
         let most = handoff.window_end / PAGE_SIZE / LIST_ENTRIES as u64 + 2;
-        for _ in 0..most {
+        for _ in 0..=most {
             if at == 0 {
                 return Ok(());
             }
@@ -132,7 +132,7 @@ mod tests {
     use std::collections::HashMap;
 
     /// A handoff, and pages of old memory by address.
-    fn old() -> (Handoff, HashMap<u64, Vec<u32>>) {
+    fn old() -> (Box<Handoff>, HashMap<u64, Vec<u32>>) {
         let mut handoff = crate::device::blank_handoff();
         handoff.window_end = 8 * PAGE_SIZE;
         handoff.page_map = 0x10_0000;

@@ -85,6 +85,9 @@ impl Init {
     /// What to do when the command line does not say: what the handoff's command word says, or
     /// else a shell.
     pub fn default_actions(&self) -> Vec<Action> {
+        if self.options.handoff.is_none() && self.options.resume {
+            return vec![Action::Resume];
+        }
         let word = match (self.options.handoff, Device::open()) {
             (Some(_), Ok(device)) => device.handoff().map_or(0, |h| h.mailbox.command),
             _ => 0,

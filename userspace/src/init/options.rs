@@ -11,7 +11,8 @@ On the kernel's command line:
   kjump.run=PATH,ARG,…  the program that `run` runs
   kjump.status=N        what `back` answers, instead of the program's exit code
   kjump.watchdog=SECS   arm /dev/watchdog0 and feed it until `hang`; disarmed while away
-  kjump.resume=SPEC     where an image may be; khdev=MAJ:MIN is the same
+  kjump.resume=SPEC     where an image may be; khdev=MAJ:MIN is the same. Without a handoff and
+                        kjump.do= this is enough to have it restored
   kjump.resume_offset=N bytes from the start of that device to the block map of a file
   go_to_resume          before anything else: restore the image, if there is one that may be used
   kjump.fallback=WHAT   and if there is none: kernel (the boot bundle behind the image; the default),
@@ -112,6 +113,8 @@ pub struct Options {
     pub status: Option<u32>,
     /// `kjump.watchdog=`: seconds.
     pub watchdog: Option<u32>,
+    /// `kjump.resume=`: there may be an image.
+    pub resume: bool,
     /// `kjump.fallback=`: what to do when there is nothing to resume.
     pub fallback: Fallback,
     /// `kjump.mod.NAME=VALUE` and `kjump.testing=1`: more parameters for the module.
@@ -160,7 +163,8 @@ impl Options {
             "status" => self.status = Some(parse::status(value).ok()?),
             "watchdog" => self.watchdog = Some(small().filter(|n| *n > 0)?),
             // Looked at where they are used.
-            "resume" | "resume_offset" => {}
+            "resume" => self.resume = true,
+            "resume_offset" => {}
             "fallback" => self.fallback = Fallback::parse(value)?,
             "testing" => self.module.push(format!("testing={value}")),
             _ => self
