@@ -355,7 +355,19 @@ impl Vm {
     pub fn wait_start(&mut self, waiting: &Waiting, timeout: Duration) -> Result<Start> {
         let end = self.end(timeout);
         let alive = Self::alive(&self.console);
-        self.agent.take_over(waiting, end, &alive)
+        let console = self.console.clone();
+        let going = move || {
+            // A kernel C that has nothing to resume and nothing to boot.
+            let news = console.since(0);
+            match news
+                .lines()
+                .find(|line| line.contains("kjump-init: not resumed"))
+            {
+                Some(line) if news.contains("nothing left to do") => bail!("{line}"),
+                _ => alive(),
+            }
+        };
+        self.agent.take_over(waiting, end, &going)
     }
 
     /// Pulls the plug.
