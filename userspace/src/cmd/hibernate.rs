@@ -140,6 +140,12 @@ fn locator(spec: &Spec, target: &Opened) -> Result<String> {
     Ok(device.path().display().to_string())
 }
 
+fn swap_areas(request: &Request) -> Vec<[u8; 16]> {
+    let watched = request.watched.iter().flatten();
+    let swap = watched.filter(|w| w.kind == Kind::Swap);
+    swap.map(|w| w.uuid).collect()
+}
+
 /// Makes an older image invalid and says which one is to come: by that the peer knows the target.
 fn announce(mut target: Opened, image: [u8; 16]) -> Result<()> {
     Ok(target.prepare(image)?)
