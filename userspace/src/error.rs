@@ -315,6 +315,15 @@ pub enum Error {
         /// Its reason.
         why: String,
     },
+    /// There is no kernel to go on to.
+    #[error(
+        "{target}: no boot bundle to go on with; install one with `kjump target bundle`, or boot the \
+         normal kernel yourself"
+    )]
+    NoKernel {
+        /// The target.
+        target: String,
+    },
     /// The kernel that this one was entered from left no request.
     #[error("{verb}: the other kernel did not say what to do; use `kjump save` by hand")]
     NoRequest {

@@ -75,6 +75,7 @@ impl Error {
             Error::Target(e) => target(e),
             Error::NotSaved { code, .. } | Error::NotResumed { code, .. } => *code,
             Error::NoRequest { .. } => 6,
+            Error::NoKernel { .. } => 50,
             Error::TooMuchToWatch(_) => 34,
             Error::Usage(_) => 2,
             Error::NotInit => 30,

@@ -1,7 +1,7 @@
 //! `kjump load`.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use kjump_abi::PREPARE_ONE_WAY;
@@ -39,7 +39,7 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
         command_line += &format!(" kjump.handoff={handoff:#x} kexec_jump_back_entry={entry:#x}");
     }
     log::info!("command line: {command_line}");
-    let initrd = args.initrd.as_deref().map(Initrd::open).transpose()?;
+    let initrd = args.initrd.as_deref().map(Contents::open).transpose()?;
     let map = match window_end {
         Some(_) => memmap::read_shared()?,
         None => memmap::read()?,
@@ -51,16 +51,20 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
             command_line,
             map: &map,
             window_end,
+            floor: 0,
             own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
         })
     })?;
     for s in &plan.segments {
         send(device, &s.data, s.mem, s.memsz, window_end)?;
     }
+    let mut send_piece = |data: &[u8], mem| send(device, data, mem, data.len() as u64, window_end);
+    if let Some((place, start)) = plan.code {
+        let kernel = Contents::open(&args.kernel)?;
+        kernel.send(start, place, &mut send_piece)?;
+    }
     if let (Some(place), Some(initrd)) = (plan.initrd, initrd) {
-        initrd.send(place, |data, mem| {
-            send(device, data, mem, data.len() as u64, window_end)
-        })?;
+        initrd.send(0, place, &mut send_piece)?;
     }
     device
         .commit(plan.entry, plan.boot_params)
@@ -69,11 +73,12 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
 
 /// Reads the kernel's file and hands what it is to `use_it`.
 fn with_kernel<T>(path: &Path, use_it: impl FnOnce(Kernel) -> Result<T>) -> Result<T> {
-    let mut file = File::open(path).map_err(|e| Error::io(path.display().to_string(), e))?;
     let io = |e| Error::io(path.display().to_string(), e);
+    let mut file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
     let mut start = Vec::new();
     file.by_ref()
-        .take(1024)
+        .take(bzimage::HEAD as u64)
         .read_to_end(&mut start)
         .map_err(io)?;
     if elf::is_elf(&start) {
@@ -87,9 +92,7 @@ fn with_kernel<T>(path: &Path, use_it: impl FnOnce(Kernel) -> Result<T>) -> Resu
             why,
         });
     }
-    let rest = bzimage::MAX_SIZE.saturating_sub(start.len() as u64);
-    file.take(rest).read_to_end(&mut start).map_err(io)?;
-    use_it(Kernel::BzImage(bzimage::parse(&start, path)?))
+    use_it(Kernel::BzImage(bzimage::parse(&start, size, path)?))
 }
 
 fn send(device: &Device, data: &[u8], mem: u64, memsz: u64, window_end: Option<u64>) -> Result<()> {
@@ -99,14 +102,14 @@ fn send(device: &Device, data: &[u8], mem: u64, memsz: u64, window_end: Option<u
         .map_err(|e| segment_error(e, mem, memsz, window_end))
 }
 
-/// An initrd, read piece by piece: it may be large, and memory is what a load is short of.
-struct Initrd<'a> {
+/// A file that is read piece by piece: it may be large, and memory is what a load is short of.
+struct Contents<'a> {
     path: &'a Path,
     file: File,
     size: u64,
 }
 
-impl<'a> Initrd<'a> {
+impl<'a> Contents<'a> {
     /// Bytes of a piece, whole pages.
     const PIECE: u64 = 1 << 20;
 
@@ -117,20 +120,27 @@ impl<'a> Initrd<'a> {
         if !metadata.is_file() {
             return Err(io(Errno::INVAL.into()));
         }
-        Ok(Initrd {
+        Ok(Contents {
             path,
             file,
             size: metadata.len(),
         })
     }
 
-    fn send(mut self, place: Place, mut send: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+    /// Sends as much as `place` is large, from byte `start` of the file on.
+    fn send(
+        mut self,
+        start: u64,
+        place: Place,
+        send: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+    ) -> Result<()> {
+        let io = |e| Error::io(self.path.display().to_string(), e);
+        self.file.seek(SeekFrom::Start(start)).map_err(io)?;
         let mut done = 0;
         while done < place.size {
             let mut data = Vec::new();
             let want = Self::PIECE.min(place.size - done);
             let read = self.file.by_ref().take(want).read_to_end(&mut data);
-            let io = |e| Error::io(self.path.display().to_string(), e);
             if read.map_err(io)? as u64 != want {
                 // It became shorter meanwhile.
                 return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
@@ -238,20 +248,20 @@ mod tests {
     #[test]
     fn an_initrd_goes_in_pieces() {
         let path = std::env::temp_dir().join(format!("kjump-{}-initrd", std::process::id()));
-        let size = Initrd::PIECE + 5;
+        let size = Contents::PIECE + 5;
         fs::write(&path, vec![1; size as usize]).unwrap();
         let sent = |place| {
             let mut sent = Vec::new();
-            let send = |data: &[u8], mem| {
+            let mut send = |data: &[u8], mem| {
                 sent.push((mem, data.len()));
                 Ok(())
             };
-            Initrd::open(&path)
+            Contents::open(&path)
                 .unwrap()
-                .send(place, send)
+                .send(0, place, &mut send)
                 .map(|()| sent)
         };
-        assert_eq!(Initrd::open(&path).unwrap().size, size);
+        assert_eq!(Contents::open(&path).unwrap().size, size);
         let whole = sent(Place { mem: 0x5000, size }).unwrap();
         assert_eq!(whole, [(0x5000, 1 << 20), (0x10_5000, 5)]);
         assert!(sent(Place {
@@ -260,6 +270,6 @@ mod tests {
         })
         .is_err());
         fs::remove_file(&path).unwrap();
-        assert!(Initrd::open(Path::new("/")).is_err());
+        assert!(Contents::open(Path::new("/")).is_err());
     }
 }

@@ -9,6 +9,7 @@ use kjump_image::{
     Verified,
 };
 use kjump_target::System;
+use rustix::io::Errno;
 use std::mem::offset_of;
 
 use super::guards::{self, Watch};
@@ -155,18 +156,7 @@ impl Restore<'_> {
                     ..Default::default()
                 };
                 let errno = self.device.enter(&mut enter).err();
-                let source = io::Error::from(errno.unwrap_or(rustix::io::Errno::IO));
-                match enter.failed_rung {
-                    0 => Error::Kernel {
-                        verb: "restore",
-                        source,
-                    },
-                    rung => Error::Rung {
-                        verb: "restore",
-                        rung: parse::rung_name(rung),
-                        source,
-                    },
-                }
+                not_entered("restore", &enter, errno)
             }
             Err(e) => e,
         };
@@ -204,6 +194,19 @@ impl Restore<'_> {
         put(offset_of!(Mailbox, reason), &reason).map_err(io)?;
         let status = abi::STATUS_RESUMED.to_le_bytes();
         put(offset_of!(Mailbox, status), &status).map_err(io)
+    }
+}
+
+/// What an entry that returned means.
+pub fn not_entered(verb: &'static str, enter: &abi::Enter, errno: Option<Errno>) -> Error {
+    let source = io::Error::from(errno.unwrap_or(Errno::IO));
+    match enter.failed_rung {
+        0 => Error::Kernel { verb, source },
+        rung => Error::Rung {
+            verb,
+            rung: parse::rung_name(rung),
+            source,
+        },
     }
 }
 

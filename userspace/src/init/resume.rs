@@ -10,6 +10,7 @@ use crate::cmd::restore::{machine_here, Place};
 use crate::cmd::resume::{open, source_of};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hibernation::go_on;
 use crate::hibernation::request::Request;
 use crate::hibernation::restore::{Failed, Restore};
 use crate::progress::Reporter;
@@ -52,19 +53,28 @@ pub fn as_asked() -> Result<()> {
 pub fn from_bootloader(options: &Options) -> Result<()> {
     let device = Device::open()?;
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let error = match source_of(&line)? {
-        Some(source) => match restore(&device, &source) {
-            Ok(failed) => failed,
-            Err(e) => e,
-        },
-        None => Error::NoTarget,
+    let source = source_of(&line)?.ok_or(Error::NoTarget)?;
+    let spec = Spec::parse(&source)?;
+    let (error, claimed) = match restore(&device, &source, &spec) {
+        Ok(Failed::Untouched(e)) => (e, false),
+        Ok(Failed::Begun(e)) => (e, true),
+        Err(e) => (e, false),
     };
     say(format_args!("not resumed: {error}"));
-    fall_back(options.fallback, &device, &line)
+    match options.fallback {
+        Fallback::Kernel => {
+            let mut target = open(&spec, Access::Read)?;
+            say("going on to the normal kernel");
+            go_on::start(&device, &mut target, claimed)
+        }
+        Fallback::Shell => Ok(()),
+        Fallback::Poweroff => system::end(true),
+        Fallback::Reboot => system::end(false),
+    }
 }
 
-fn restore(device: &Device, source: &str) -> Result<Error> {
-    let target = open(&Spec::parse(source)?, Access::Write)?;
+fn restore(device: &Device, source: &str, spec: &Spec) -> Result<Failed> {
+    let target = open(spec, Access::Write)?;
     let restore = Restore {
         device,
         machine: machine_here(None)?,
@@ -73,16 +83,5 @@ fn restore(device: &Device, source: &str) -> Result<Error> {
         retry: false,
     };
     let mut reporter = Reporter::new("restoring", false, false);
-    let failed = restore.run(Place::Opened(Box::new(target)), &mut reporter);
-    let (Failed::Untouched(e) | Failed::Begun(e)) = failed;
-    Ok(e)
-}
-
-fn fall_back(how: Fallback, _device: &Device, _line: &str) -> Result<()> {
-    match how {
-        Fallback::Kernel => Ok(()),
-        Fallback::Shell => Ok(()),
-        Fallback::Poweroff => system::end(true),
-        Fallback::Reboot => system::end(false),
-    }
+    Ok(restore.run(Place::Opened(Box::new(target)), &mut reporter))
 }

@@ -35,8 +35,10 @@ pub const MAX_SIZE: u64 = 256 << 20;
 pub struct BzImage<'a> {
     /// The setup header, for offset [`SETUP_HEADER`] of boot_params.
     pub setup_header: &'a [u8],
-    /// The protected-mode part; its first byte is the entry.
-    pub code: &'a [u8],
+    /// Where in the file the protected-mode part is, bytes; its first byte is the entry.
+    pub code_start: u64,
+    /// Its bytes.
+    pub code_size: u64,
     /// Lowest address at which the kernel runs: below it, even a relocatable one moves itself up.
     pub pref_address: u64,
     /// May it run elsewhere than at `pref_address`?
@@ -74,17 +76,21 @@ pub fn is_bzimage(file: &[u8]) -> bool {
     u16_at(file, BOOT_FLAG) == Some(0xaa55) && file.get(MAGIC..MAGIC + 4) == Some(b"HdrS")
 }
 
-/// Reads the headers; `path` is for the messages.
-pub fn parse<'a>(file: &'a [u8], path: &Path) -> Result<BzImage<'a>> {
+/// Bytes of a file that have all that [`parse`] looks at.
+pub const HEAD: usize = 1024;
+
+/// Reads the headers from the file's first [`HEAD`] bytes; `size` is the whole file's, `path` is for
+/// the messages.
+pub fn parse<'a>(file: &'a [u8], size: u64, path: &Path) -> Result<BzImage<'a>> {
     let unsupported = |why: &str| Error::UnsupportedKernel {
         path: path.into(),
         why: why.into(),
     };
-    let truncated = |what, need: usize| Error::TruncatedKernel {
+    let truncated = |what, need: u64| Error::TruncatedKernel {
         path: path.into(),
         what,
-        need: need as u64,
-        have: file.len() as u64,
+        need,
+        have: size,
     };
     if !is_bzimage(file) {
         return Err(Error::NotKernel {
@@ -92,7 +98,7 @@ pub fn parse<'a>(file: &'a [u8], path: &Path) -> Result<BzImage<'a>> {
             why: "no boot sector with HdrS".into(),
         });
     }
-    let header = |need: usize| move || truncated("the setup header", need);
+    let header = |need: usize| move || truncated("the setup header", need as u64);
     let version = u16_at(file, VERSION).ok_or_else(header(VERSION + 2))?;
     if version < MIN_VERSION {
         return Err(unsupported(&format!(
@@ -110,25 +116,24 @@ pub fn parse<'a>(file: &'a [u8], path: &Path) -> Result<BzImage<'a>> {
     let header_end = (MAGIC + usize::from(byte(JUMP)?)).min(SETUP_HEADER_END);
     let setup_header = file
         .get(SETUP_HEADER..header_end)
-        .ok_or_else(|| truncated("the setup header", header_end))?;
+        .ok_or_else(|| truncated("the setup header", header_end as u64))?;
     let setup_sects = match byte(SETUP_SECTS)? {
         0 => 4,
-        n => usize::from(n),
+        n => u64::from(n),
     };
-    let code_start = (setup_sects + 1) * SECTOR;
+    let code_start = (setup_sects + 1) * SECTOR as u64;
     let code_size = u64::from(word(SYSSIZE)?) * 16;
-    if code_size > MAX_SIZE - (code_start as u64) {
+    if code_size > MAX_SIZE - code_start {
         return Err(unsupported("it is larger than 256 MiB; the file is broken"));
     }
-    // CAST: just limited.
-    let code_end = code_start + code_size as usize;
-    let code = file
-        .get(code_start..code_end)
-        .ok_or_else(|| truncated("its compressed part", code_end))?;
+    let code_end = code_start + code_size;
+    if code_end > size {
+        return Err(truncated("its compressed part", code_end));
+    }
     let alignment = u64::from(word(KERNEL_ALIGNMENT)?);
     let pref_address = u64_at(file, PREF_ADDRESS).ok_or_else(header(PREF_ADDRESS + 8))?;
     let relocatable = byte(RELOCATABLE)? != 0;
-    if code.is_empty() || init_size == 0 {
+    if code_size == 0 || init_size == 0 {
         return Err(unsupported(
             "it says that its size is 0; the file is broken",
         ));
@@ -145,11 +150,12 @@ pub fn parse<'a>(file: &'a [u8], path: &Path) -> Result<BzImage<'a>> {
     }
     Ok(BzImage {
         setup_header,
-        code,
+        code_start,
+        code_size,
         pref_address,
         relocatable,
         alignment: alignment.max(PAGE),
-        init_size: page_up(init_size.max(code.len() as u64)),
+        init_size: page_up(init_size.max(code_size)),
         initrd_addr_max: u64::from(word(INITRD_ADDR_MAX)?),
         cmdline_size: word(CMDLINE_SIZE)? as usize,
     })
@@ -181,7 +187,7 @@ pub mod tests {
     }
 
     fn code_of(file: &[u8]) -> u8 {
-        parse(file, Path::new("k"))
+        parse(file, file.len() as u64, Path::new("k"))
             .map(|_| 0)
             .unwrap_or_else(|e| e.exit_code())
     }
@@ -189,13 +195,13 @@ pub mod tests {
     #[test]
     fn reads_a_whole_image() {
         let file = image(1600, 0x100000, 0x700001, true);
-        let k = parse(&file, Path::new("k")).unwrap();
+        let k = parse(&file[..HEAD], file.len() as u64, Path::new("k")).unwrap();
         assert_eq!(
-            (k.code.len(), k.init_size, k.pref_address),
+            (k.code_size, k.init_size, k.pref_address),
             (1600, 0x701000, 0x100000)
         );
         assert_eq!(k.setup_header.len(), 0x202 + 0x6a - 0x1f1);
-        assert!(k.code.iter().all(|b| *b == 0xcc) && k.relocatable);
+        assert!(file[k.code_start as usize..].iter().all(|b| *b == 0xcc) && k.relocatable);
     }
 
     #[test]
@@ -242,7 +248,7 @@ pub mod tests {
                 file[BOOT_FLAG..][..2].copy_from_slice(&[0x55, 0xaa]);
                 file[MAGIC..][..4].copy_from_slice(b"HdrS");
             }
-            let _ = parse(&file, Path::new("k"));
+            let _ = parse(&file, file.len() as u64, Path::new("k"));
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub map: &'a [Entry],
     /// The window's end; `None` goes one way and takes any RAM.
     pub window_end: Option<u64>,
+    /// Nothing goes below this address, bytes: another kernel runs there.
+    pub floor: u64,
     /// This kernel's own boot_params.
     pub own_boot_params: Option<Vec<u8>>,
 }
@@ -47,7 +49,9 @@ pub struct Plan {
     pub entry: u64,
     /// Physical address of boot_params.
     pub boot_params: u64,
-    /// Where the initrd goes; it is not among the segments.
+    /// Where a bzImage's code goes, and where in its file it is; it is not among the segments.
+    pub code: Option<(Place, u64)>,
+    /// Where the initrd goes; it is not among the segments either.
     pub initrd: Option<Place>,
 }
 
@@ -64,17 +68,19 @@ pub struct Place {
 pub fn plan(request: Request) -> Result<Plan> {
     let limit = request.window_end.unwrap_or(FOUR_GIB).min(FOUR_GIB);
     let mut free = Free::new(memmap::ram(request.map), limit);
+    free.take(0, request.floor);
     let mut segments = Vec::new();
+    let mut code = None;
 
     let (entry, header, initrd_addr_max, cmdline_size) = match request.kernel {
         Kernel::BzImage(k) => {
             let at = place_bzimage(&k, &free)?;
             free.take(at, at + k.init_size);
-            segments.push(Piece {
+            let place = Place {
                 mem: at,
-                memsz: k.code.len() as u64,
-                data: k.code.to_vec(),
-            });
+                size: k.code_size,
+            };
+            code = Some((place, k.code_start));
             (at, Some(k.setup_header), k.initrd_addr_max, k.cmdline_size)
         }
         Kernel::Elf(k) => {
@@ -125,6 +131,7 @@ pub fn plan(request: Request) -> Result<Plan> {
         segments,
         entry,
         boot_params,
+        code,
         initrd,
     })
 }

@@ -17,12 +17,13 @@ fn request<'a>(kernel: Kernel<'a>, initrd: usize, window_end: Option<u64>) -> Re
         command_line: "console=ttyS0".into(),
         map: PC,
         window_end,
+        floor: 0,
         own_boot_params: None,
     }
 }
 
 fn bz(file: &[u8]) -> Kernel<'_> {
-    Kernel::BzImage(bzimage::parse(file, Path::new("k")).unwrap())
+    Kernel::BzImage(bzimage::parse(file, file.len() as u64, Path::new("k")).unwrap())
 }
 
 /// Entry, initrd and window of a lean kernel.
@@ -40,12 +41,15 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 
 fn sound(p: &Plan, limit: u64) {
     let ram = Free::new(memmap::ram(PC), limit);
-    let initrd = p.initrd.iter().map(|i| (i.mem, page_up(i.mem + i.size)));
+    let code = p.code.iter().map(|(c, _)| c);
+    let others = code
+        .chain(&p.initrd)
+        .map(|i| (i.mem, page_up(i.mem + i.size)));
     let mut ranges: Vec<_> = p
         .segments
         .iter()
         .map(|s| (s.mem, page_up(s.mem + s.memsz)))
-        .chain(initrd)
+        .chain(others)
         .collect();
     ranges.sort_unstable();
     assert!(ranges
@@ -129,6 +133,20 @@ fn one_way_takes_any_ram() {
         (params[0x1e8], word(params, 0x2d0 + 3 * 20 + 8)),
         (6, 0x1fee_0000)
     );
+}
+
+#[test]
+fn nothing_goes_below_the_floor() {
+    let file = bzimage::tests::image(0x8000, 0x20_0000, 0x70_0000, true);
+    let p = plan(Request {
+        floor: WINDOW,
+        ..request(bz(&file), 0x1000, None)
+    });
+    let p = p.unwrap();
+    sound(&p, FOUR_GIB);
+    let code = p.code.unwrap().0;
+    assert_eq!((p.entry, code.mem), (WINDOW, WINDOW));
+    assert!(p.segments.iter().all(|s| s.mem >= WINDOW) && p.initrd.unwrap().mem >= WINDOW);
 }
 
 #[test]
