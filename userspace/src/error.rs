@@ -239,17 +239,6 @@ pub enum Error {
     /// Nobody says where the image is to go.
     #[error("no target: set `target` in /etc/kjump.toml, or use --target /dev/…")]
     NoTarget,
-    /// The target cannot be opened.
-    #[error(
-        "{target}: {}; give a partition, or a file made by `kjump target create`",
-        plain(source)
-    )]
-    Open {
-        /// As the user wrote it.
-        target: String,
-        /// The system's answer.
-        source: io::Error,
-    },
     /// An image is not used.
     #[error("{target}: {source}")]
     Refused {

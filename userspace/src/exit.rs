@@ -82,7 +82,6 @@ impl Error {
             Error::IsPeer { .. } => 31,
             Error::Config { .. } => 32,
             Error::NoTarget => 33,
-            Error::Open { .. } => 56,
             Error::Refused { source, .. } => refused(source),
             Error::Save { source, .. } => save(source),
             Error::Stale { .. } => 55,

@@ -8,7 +8,9 @@ use super::times::{parts, rungs};
 use crate::cli;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hibernation::machine;
 use crate::json::Json;
+use crate::loader::memmap;
 use crate::parse;
 
 /// Prints the state.
@@ -16,10 +18,12 @@ pub fn run(args: &cli::Status) -> Result<u8> {
     let status = Device::open()?
         .status()
         .map_err(|e| Error::from_errno("status", e))?;
+    // No map, no counts of it: the rest of the state is worth telling all the same.
+    let others = memmap::read().map_or((0, 0), |map| machine::other_pages(&map));
     if args.json {
-        say(json(&status))?;
+        say(json(&status, others))?;
     } else {
-        say(table(&status).trim_end())?;
+        say(table(&status, others).trim_end())?;
     }
     Ok(0)
 }
@@ -45,7 +49,8 @@ const FLAGS: &[(&str, u32)] = &[
     ("testing", abi::STATUS_FLAG_TESTING),
 ];
 
-fn table(s: &Status) -> String {
+/// `others`: pages that firmware keeps, and those that are nobody's.
+fn table(s: &Status, others: (u64, u64)) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| out += &format!("{name:<16} {value}\n");
     let pages = |n: u32| format!("{n} ({} KiB)", u64::from(n) * PAGE_SIZE / 1024);
@@ -103,8 +108,13 @@ fn table(s: &Status) -> String {
         line(
             "page map",
             format!(
-                "{} to be saved, {} free, {} not to be read",
-                s.saved_pages, s.free_pages, s.unreadable_pages
+                "{} to be saved, {} free, {} of the shadow, {} not to be read, {} firmware's, {} holes",
+                s.saved_pages,
+                s.free_pages,
+                s.shadow_pages,
+                s.unreadable_pages,
+                others.0,
+                others.1
             ),
         );
     }
@@ -135,7 +145,7 @@ fn table(s: &Status) -> String {
     out
 }
 
-fn json(s: &Status) -> Json {
+fn json(s: &Status, others: (u64, u64)) -> Json {
     let int = |n: u32| Json::Int(n.into());
     let ms = |ms: Option<f64>| ms.map_or(Json::Null, Json::Float);
     let members = |list: Vec<(String, Json)>| Json::Object(list);
@@ -171,6 +181,8 @@ fn json(s: &Status) -> Json {
         ("saved_pages", int(s.saved_pages)),
         ("free_pages", int(s.free_pages)),
         ("unreadable_pages", int(s.unreadable_pages)),
+        ("firmware_pages", Json::Int(others.0)),
+        ("hole_pages", Json::Int(others.1)),
         ("jumps", int(s.jumps)),
         ("last_outcome", word),
         ("last_status", number),
@@ -222,8 +234,10 @@ mod tests {
     #[test]
     fn nothing_yet_is_no_time() {
         let s = Status::default();
-        assert!(table(&s).contains("empty") && !table(&s).contains("last answer"));
-        assert!(json(&s).to_string().contains("\"last_outcome\": null"));
+        assert!(table(&s, (1, 2)).contains("empty") && !table(&s, (1, 2)).contains("last answer"));
+        assert!(json(&s, (1, 2))
+            .to_string()
+            .contains("\"last_outcome\": null"));
     }
 
     #[test]
@@ -238,8 +252,8 @@ mod tests {
             tsc_khz: 1,
             ..returned()
         };
-        assert!(table(&s).contains("unknown (77)") && table(&s).contains("panic"));
-        assert!(json(&s)
+        assert!(table(&s, (1, 2)).contains("unknown (77)") && table(&s, (1, 2)).contains("panic"));
+        assert!(json(&s, (1, 2))
             .to_string()
             .contains("\"pm_restore_console\": true"));
     }

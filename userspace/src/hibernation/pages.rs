@@ -106,7 +106,7 @@ impl SavedPages {
     pub fn next_run(&self, from: u64, end: u64) -> Option<(u64, u64)> {
         let mut at = from;
         while at < end && !self.has(at) {
-            let empty = at % 32 == 0 && self.words.get((at / 32) as usize) == Some(&0);
+            let empty = at.is_multiple_of(32) && self.words.get((at / 32) as usize) == Some(&0);
             at += if empty { 32 } else { 1 };
         }
         let start = at;

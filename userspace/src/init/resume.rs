@@ -26,10 +26,11 @@ pub fn as_asked() -> Result<()> {
     let request = Request::parse(&handoff.request).ok_or_else(no_request)?;
     let hint = Spec::parse(&request.target)?;
     let target = System::default().find_by_image_uuid(request.image, &hint)?;
+    let name = target.name().to_string();
     let restore = Restore {
         device: &device,
         machine: machine_here(Some(&handoff))?,
-        name: &target.name().to_string(),
+        name: &name,
         guard: !request.unguarded,
         retry: request.retry,
     };
