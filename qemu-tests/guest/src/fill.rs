@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::memory::{meminfo, page_words, PAGE};
 use crate::{arg, failed, number, Outcome};
@@ -14,8 +16,8 @@ use crate::{arg, failed, number, Outcome};
 const FILE_PAGES: u64 = 4096;
 /// Pages written or read at once.
 const PIECE: u64 = 64;
-/// Pages that must be left for everybody else: 3 MiB.
-const LEAVE: usize = 768;
+/// Free pages that must be left for everybody else: 2 MiB.
+const LEAVE: usize = 512;
 
 /// The files of a directory, in the order of their pages.
 fn files(dir: &Path) -> impl Iterator<Item = PathBuf> + '_ {
@@ -36,6 +38,17 @@ fn wanted(amount: &str) -> Result<u64, String> {
     } else {
         (meminfo("MemTotal")? as u64 * number).div_ceil(100)
     })
+}
+
+/// Whether there is memory for more; waits for a moment while the kernel swaps something out.
+fn room() -> Result<bool, String> {
+    for _ in 0..50 {
+        if meminfo("MemFree")? >= LEAVE {
+            return Ok(true);
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(false)
 }
 
 /// `ramfill AMOUNT SEED DIR`: fills DIR with seeded pages until they are AMOUNT (per cent of
@@ -60,7 +73,7 @@ pub fn fill(args: &[String]) -> Outcome {
         let mut inside = length / PAGE as u64;
         index += inside;
         while inside < FILE_PAGES && index < wanted {
-            if meminfo("MemAvailable")? < LEAVE {
+            if !room()? {
                 return Err(format!("no memory left after {index} of {wanted} pages"));
             }
             let count = PIECE.min(FILE_PAGES - inside).min(wanted - index);

@@ -255,5 +255,8 @@ fn unreadable(saved: &Saved<'_>, at: u64) -> Result<()> {
         "a read error: nobody says why:\n{}",
         hibernation::said_by_resume(&said)
     );
-    vm.power_off()
+    vm.power_off()?;
+    drop(vm);
+    let (now, good) = saved.image();
+    disk::copy(good, now)
 }
