@@ -77,6 +77,13 @@ impl Work {
         Ok(Reached { base, rows: more })
     }
 
+    /// The disk after a power cut, mounted: what was safe when it had reached `before` is there.
+    pub fn survived(vm: &mut Vm, before: Reached) -> Result<()> {
+        let safe = before.base.records();
+        vm.sh(&format!("guest writer-verify /mnt/records {safe}"))?;
+        database::check(vm, before.rows).map(drop)
+    }
+
     /// Ends it and the machine, and checks all that is on the disk.
     pub fn end(self, vm: &mut Vm) -> Result<()> {
         database::stop(vm)?;

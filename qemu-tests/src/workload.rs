@@ -36,6 +36,13 @@ impl fmt::Display for Progress {
     }
 }
 
+impl Progress {
+    /// Records that are safely on the disk.
+    pub fn records(&self) -> u64 {
+        self.0[1]
+    }
+}
+
 impl Workload {
     /// Gives a machine that is yet to be started the disk that the workload writes to.
     pub fn prepare(story: &Story, config: &mut Config) -> Result<PathBuf> {

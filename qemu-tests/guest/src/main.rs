@@ -27,7 +27,7 @@ type Program = (&'static str, &'static str, fn(&[String]) -> Outcome);
 const PROGRAMS: &[Program] = &[
     ("counter", "FILE", counter::run),
     ("writer", "FILE PROGRESS", writer::run),
-    ("writer-verify", "FILE", writer::verify),
+    ("writer-verify", "FILE [SAFE]", writer::verify),
     ("tcp", "PROGRESS", tcp::run),
     ("pattern", "PERCENT SEED FIFO REPORT", pattern::run),
     ("ramfill", "AMOUNT SEED DIR", fill::fill),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::counter::Progress;
 use crate::memory::splitmix64;
-use crate::{arg, failed, Outcome};
+use crate::{arg, failed, number, Outcome};
 
 /// Bytes of a record: odd on purpose, so that records straddle blocks.
 const RECORD: usize = 1000;
@@ -47,17 +47,32 @@ pub fn run(args: &[String]) -> Outcome {
     Ok(())
 }
 
-/// `writer-verify FILE`: every record is the one that belongs there; a last one that is still
-/// being written may be short. Prints `records N`.
+/// `writer-verify FILE [SAFE]`: every record is the one that belongs there; a last one that is still
+/// being written may be short. After a power cut only the first SAFE ones, which an fsync had put on
+/// the disk, must be there: what was appended later to a block that was on the disk already may
+/// read as zeros. Prints `records N`.
 pub fn verify(args: &[String]) -> Outcome {
     let path = arg(args, 0)?;
+    let safe = match args.get(1) {
+        Some(_) => number(args, 1)?,
+        None => u64::MAX,
+    };
     let mut file = File::open(path).map_err(failed(path))?;
     let mut bytes = [0; RECORD];
     for index in 0u64.. {
         match file.read_exact(&mut bytes) {
             Ok(()) if bytes == record(index) => {}
-            Ok(()) => return Err(format!("{path}: record {index} is not what was written")),
+            Ok(()) if index < safe => {
+                return Err(format!("{path}: record {index} is not what was written"));
+            }
+            Ok(()) => {
+                println!("records {index}");
+                break;
+            }
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                if args.len() > 1 && index < safe {
+                    return Err(format!("{path}: {index} records of {safe} are there"));
+                }
                 println!("records {index}");
                 break;
             }
