@@ -298,6 +298,13 @@ impl Load {
         Ok(())
     }
 
+    /// Takes the text back.
+    pub(crate) fn forget_request(&mut self) {
+        if let Some(page) = &mut self.handoff {
+            handoff::request(page.view_mut(), b"");
+        }
+    }
+
     /// What the peer answered.
     pub(crate) fn answer(&self) -> Option<&abi::Mailbox> {
         self.handoff

@@ -120,8 +120,10 @@ pub(crate) fn take_claimed(ranges: &[Range]) -> Result {
 
 /// Drops every mapping and forgets where the pages were.
 pub(crate) fn forget() {
-    *OLD.lock() = None;
+    // The page of zeros is mapped until the mappings are gone.
+    let old = OLD.lock().take();
     sys::old_zap();
+    drop(old);
 }
 
 /// Whether there is any.

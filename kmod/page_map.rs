@@ -95,17 +95,20 @@ impl PageMap {
         for page in self.bits.iter_mut() {
             page.words_mut().fill(0);
         }
+        // Where free pages are missing from the direct map they cannot be filled again as the
+        // allocator believes them to be: then they are saved too.
+        let all = memory::free_pages_unmapped() && FreeFill::current() != FreeFill::None;
         let mut counts = Counts::default();
         for at in 0..self.ranges.len() {
             let [mut frame, end] = self.ranges[at];
             while frame < end {
                 let (kind, length) = memory::frame_run(frame, end);
                 match kind {
-                    FrameKind::Used => {
+                    FrameKind::Free if !all => counts.free += length,
+                    FrameKind::Used | FrameKind::Free => {
                         self.set_run(frame, length);
                         counts.saved += length;
                     }
-                    FrameKind::Free => counts.free += length,
                     FrameKind::Unreadable => counts.unreadable += length,
                 }
                 frame += length;

@@ -59,6 +59,8 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     load.address(request.command);
     let (record, result) = jump::jump(&mut *load, symbols, options);
     request.failed_rung = record.failed_rung;
+    // It was for this jump: at the next one other filesystems may be mounted.
+    load.forget_request();
 
     let mut session = SESSION.lock();
     let last = &mut session.last;

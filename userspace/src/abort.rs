@@ -13,11 +13,20 @@ use rustix::process::getpgrp;
 use rustix::termios::{
     tcgetattr, tcgetpgrp, tcsetattr, LocalModes, OptionalActions, SpecialCodeIndex, Termios,
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Between two looks at the keyboard.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
+
+/// From now on no signal that a user sends ends this program: what it has begun must be ended or
+/// taken back. What cannot be caught is left out.
+pub fn hold_signals() {
+    let held = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        let _ = flag::register(signal, Arc::clone(&held));
+    }
+}
 
 /// Watches for the user's wish to stop, until it is dropped. Ctrl-C, Esc and q on the terminal;
 /// SIGINT and SIGTERM, of which a second one ends the program at once: what it waits for may never

@@ -1,7 +1,11 @@
 //! Swap areas that were hidden for an image, made usable again once it is given up.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use kjump_guard::{probe_kind, swap_show, Found, Kind};
 
@@ -28,15 +32,30 @@ fn devices(list: &Path) -> Vec<PathBuf> {
     nodes
 }
 
+/// Past the page cache, which may hold what another kernel has changed on the disk since.
+fn open(device: &Path, write: bool) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(write);
+    // CAST: the flags are those of open(2), whose argument is an int.
+    let direct = options
+        .clone()
+        .custom_flags(OFlags::DIRECT.bits() as i32)
+        .open(device);
+    match direct {
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => options.open(device),
+        other => other,
+    }
+}
+
 fn show_on(devices: Vec<PathBuf>, wanted: impl Fn(&Found) -> bool) -> Vec<(String, Result<()>)> {
     let one = |device: PathBuf| {
         let name = device.display().to_string();
         // A drive without a medium, or a node that is missing: no swap area that could be used.
-        let found = probe_kind(&File::open(&device).ok()?, Kind::Swap).ok()??;
+        let found = probe_kind(&open(&device, false).ok()?, Kind::Swap).ok()??;
         if !wanted(&found) {
             return None;
         }
-        let file = match File::options().read(true).write(true).open(&device) {
+        let file = match open(&device, true) {
             Ok(file) => file,
             Err(e) => return Some((name.clone(), Err(Error::io(name, e)))),
         };

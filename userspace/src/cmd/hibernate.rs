@@ -1,10 +1,11 @@
 //! `kjump hibernate`: in A. Checks, then a jump to the peer, which saves and ends the machine.
 
 use kjump_guard::Kind;
-use kjump_image::{discard, Image, State};
-use kjump_target::{Opened, Spec, System};
+use kjump_image::{discard, Image, Refusal, State};
+use kjump_target::{Access, Opened, Spec, System};
 
 use super::say;
+use crate::abort::hold_signals;
 use crate::cli::Way;
 use crate::config::{Config, Mode, Overrides};
 use crate::device::Device;
@@ -63,12 +64,17 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     }
     let device = Device::open_as_root()?;
     let system = System::default();
-    let watched = watch::collect(&system, config.allow_unknown)?;
+    // What speaks against it is to be said before a peer is loaded.
+    watch::collect(&system, config.allow_unknown)?;
     let target = system.open_in_a(&spec, args.force)?;
     peer::ready(&device, &config)?;
 
+    let watched = watch::collect(&system, config.allow_unknown)?;
     let request = request(&config, &spec, &target, watched)?;
     let swap: Vec<[u8; 16]> = swap_areas(&request);
+    // From here on the target holds no image that is worth anything, and must hold none afterwards.
+    hold_signals();
+    show_older_swap(&system, &spec);
     announce(target, request.image)?;
     let command = parse::command(VERB).unwrap_or_default();
     let answer = peer::ask(&device, VERB, command, &request, &args.way);
@@ -80,6 +86,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
             log::warn!("{device}: {e}; make the swap area anew with mkswap after a swapoff");
         }
     }
+    // Where the jump itself failed nobody wrote anything after the announcement.
     match answer? {
         Answer::Resumed(how) => {
             if let Err(e) = image {
@@ -92,13 +99,36 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
             image?;
             Ok("saved and come back; the image is given up, as this kernel goes on".into())
         }
-        Answer::Done => Err(Error::NotSaved {
-            code: 1,
-            why: "the peer came back without saving".into(),
-        }),
-        Answer::Failed(code, why) => {
-            image?;
-            Err(Error::NotSaved { code, why })
+        Answer::Done => Err(not_saved(
+            1,
+            "the peer came back without saving".into(),
+            image,
+        )),
+        Answer::Failed(code, why) => Err(not_saved(code, why, image)),
+    }
+}
+
+/// Why there is no image; or, worse, that there may be one.
+fn not_saved(code: u8, why: String, image: Result<()>) -> Error {
+    let why = match image {
+        Ok(()) => why,
+        Err(e) => format!("{why}; and an image may be left, discard it: {e}"),
+    };
+    Error::NotSaved { code, why }
+}
+
+/// An older image is about to be overwritten, and with it the list of swap areas that it hides.
+fn show_older_swap(system: &System, spec: &Spec) {
+    let older = system.open(spec, Access::Read).ok();
+    let Some(Ok(image)) = older.map(Image::inspect_only) else {
+        return;
+    };
+    let guards = image.guards().iter();
+    let areas = guards.filter(|g| g.kind == Kind::Swap.number());
+    let uuids: Vec<[u8; 16]> = areas.map(|g| g.device).collect();
+    for (device, shown) in swap::show(|found| uuids.contains(&found.uuid)) {
+        if let Err(e) = shown {
+            log::warn!("{device}: {e}");
         }
     }
 }
@@ -162,6 +192,10 @@ fn give_up_image(system: &System, spec: &Spec) -> Result<()> {
                 source,
             })
         }
+        Err(source @ (Refusal::Io { .. } | Refusal::NoMemory(_))) => Err(Error::Refused {
+            target: spec.to_string(),
+            source,
+        }),
         // What is not complete is never resumed.
         _ => Ok(()),
     }

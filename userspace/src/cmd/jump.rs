@@ -10,6 +10,7 @@ use crate::cli::{Jump, Way};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::exit::{EXIT_PEER_PANIC, EXIT_PEER_STATUS};
+use crate::hibernation::peer;
 use crate::json::Json;
 use crate::parse;
 
@@ -20,6 +21,7 @@ const VERB: &str = "jump";
 enum Outcome {
     Answer(u32),
     NoAnswer,
+    Resumed,
     Panic(String),
 }
 
@@ -32,6 +34,9 @@ pub fn run(args: &Jump) -> Result<u8> {
         fail_at: args.way.fail_at.unwrap_or(0),
         ..Default::default()
     };
+    if args.command != 0 {
+        peer::tell_what_is(&device);
+    }
     // What cannot be undone is the machine's fate if the peer never comes back: lose no data.
     rustix::fs::sync();
     let result = device
@@ -54,6 +59,7 @@ pub fn run(args: &Jump) -> Result<u8> {
                 .map(|s| parse::text(&s.reason))
                 .unwrap_or_default(),
         ),
+        abi::STATUS_RESUMED => Outcome::Resumed,
         n => Outcome::Answer(n),
     };
     if args.json {
@@ -89,6 +95,7 @@ impl Outcome {
     fn line(&self) -> String {
         match self {
             Outcome::Answer(n) => format!("peer came back: status {n}"),
+            Outcome::Resumed => "resumed from an image that the peer had made".into(),
             Outcome::NoAnswer => "peer came back without an answer".into(),
             Outcome::Panic(why) if why.is_empty() => "peer panicked: no reason given".into(),
             Outcome::Panic(why) => format!("peer panicked: {why}"),
@@ -99,6 +106,7 @@ impl Outcome {
         let (outcome, status, reason) = match self {
             Outcome::Answer(n) => ("answer", Json::Int((*n).into()), Json::Null),
             Outcome::NoAnswer => ("no-answer", Json::Null, Json::Null),
+            Outcome::Resumed => ("resumed", Json::Null, Json::Null),
             Outcome::Panic(why) => ("panic", Json::Null, Json::str(why)),
         };
         Json::object([
@@ -111,7 +119,7 @@ impl Outcome {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Outcome::Answer(0) | Outcome::NoAnswer => 0,
+            Outcome::Answer(0) | Outcome::NoAnswer | Outcome::Resumed => 0,
             Outcome::Answer(_) => EXIT_PEER_STATUS,
             Outcome::Panic(_) => EXIT_PEER_PANIC,
         }

@@ -43,7 +43,7 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
     };
     let mut reporter = Reporter::new("restoring", args.json, false);
     let place = open(&args.source)?;
-    let (Failed::Untouched(e) | Failed::Begun(e)) = restore.run(place, &mut reporter);
+    let (Failed::Untouched(e) | Failed::Begun(e, _)) = restore.run(place, &mut reporter);
     Err(e)
 }
 

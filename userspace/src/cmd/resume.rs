@@ -188,6 +188,15 @@ fn show_swap_of_the_dead(e: &Error, spec: &Spec) {
             ..
         }
     );
+    if let Error::Refused {
+        source: Refusal::Unfinished { .. },
+        ..
+    } = e
+    {
+        // Power went during a save: which areas it had hidden is not known any more.
+        tell(swap::show(|_| true));
+        return;
+    }
     let image = open(spec, Access::Read).ok().filter(|_| dead);
     let Some(Ok(image)) = image.map(Image::inspect_only) else {
         return;
@@ -198,7 +207,11 @@ fn show_swap_of_the_dead(e: &Error, spec: &Spec) {
         .iter()
         .filter(|g| g.kind == Kind::Swap.number());
     let uuids: Vec<[u8; 16]> = areas.map(|g| g.device).collect();
-    for (device, shown) in swap::show(|found| uuids.contains(&found.uuid)) {
+    tell(swap::show(|found| uuids.contains(&found.uuid)));
+}
+
+fn tell(shown: Vec<(String, Result<()>)>) {
+    for (device, shown) in shown {
         match shown {
             Ok(()) => log::info!("{device}: this swap area can be used again"),
             Err(e) => log::warn!("{device}: {e}; make it anew with mkswap"),

@@ -73,9 +73,8 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
             Some(_) => system.open(&spec, Access::Write)?,
             None => system.open_in_a(&spec, args.force)?,
         };
-        let summary = save.run(target, &mut reporter, &mut abort)?;
-        remember(&args.target);
-        summary
+        remember(&args.target)?;
+        save.run(target, &mut reporter, &mut abort)?
     };
     drop(reporter);
     let line = format!(
@@ -91,11 +90,10 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn remember(target: &str) {
+/// Before the image is begun: whatever stops this program, `kjump back` must know of it.
+fn remember(target: &str) -> Result<()> {
     let made = fs::read_to_string(MADE).unwrap_or_default();
-    if let Err(e) = fs::write(MADE, made + target + "\n") {
-        log::warn!("{MADE}: {e}: `kjump image discard {target}` before `kjump back`");
-    }
+    fs::write(MADE, made + target + "\n").map_err(|e| Error::io(MADE, e))
 }
 
 /// Gives up the images that were made here: the other kernel is about to go on.

@@ -38,6 +38,7 @@ fn answer(s: &Status) -> Option<(&'static str, u32)> {
     (s.jumps > 0).then_some(match s.last_status {
         abi::STATUS_NONE => ("no-answer", 0),
         abi::STATUS_PANIC => ("panic", 0),
+        abi::STATUS_RESUMED => ("resumed", 0),
         n => ("answer", n),
     })
 }

@@ -14,7 +14,7 @@ use super::say;
 use crate::abort::Abort;
 use crate::error::{Error, Result};
 use crate::json::Json;
-use crate::loader::{bzimage, elf};
+use crate::loader::bzimage;
 use crate::parse;
 use crate::progress::Reporter;
 
@@ -176,7 +176,7 @@ fn check_kernel(file: &mut File, path: &Path) -> Result<()> {
     let mut start = Vec::new();
     file.take(1024).read_to_end(&mut start).map_err(failed)?;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    if bzimage::is_bzimage(&start) || elf::is_elf(&start) {
+    if bzimage::is_bzimage(&start) {
         return Ok(());
     }
     let (path, why) = (path.into(), "it is neither a bzImage nor an ELF".into());

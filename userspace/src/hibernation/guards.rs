@@ -1,12 +1,18 @@
 //! The stale-image guard, seen from the peer: what filesystems and swap areas of A look like on the
 //! disk, recorded just before the commit and compared before a page is restored.
 
+use std::time::Duration;
+
 use kjump_guard::{compare, probe_kind, record, swap_hide, swap_show, Found, Kind};
 use kjump_image::Guard;
 use kjump_target::{Access, BlockDevice, System};
 
 use super::request::Watched;
 use crate::error::{Error, Result};
+
+/// How often a disk that is not there yet is looked for, and how long between.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A device with something known on it.
 struct Place {
@@ -148,7 +154,18 @@ fn failed(place: &Place, source: kjump_guard::Error) -> Error {
 ///
 /// [`Error::Stale`].
 pub fn check(system: &System, guards: &[Guard], target: &str) -> Result<Watch> {
-    let all = places(system)?;
+    let mut all = places(system)?;
+    for _ in 0..TRIES {
+        let there = |g: &Guard| {
+            Kind::from_number(g.kind)
+                .is_none_or(|kind| find(&all, kind, &g.device, &g.label).is_some())
+        };
+        if guards.iter().all(there) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        all = places(system)?;
+    }
     let mut swap = Vec::new();
     for guard in guards {
         let stale = |source| Error::Stale {

@@ -41,6 +41,12 @@ impl SavedPages {
         if handoff.page_map == 0 || pages > INDEX {
             return Err(bad("the handoff has no page map that can be used"));
         }
+        let ram = handoff.ram.iter().take(handoff.ram_count as usize);
+        if ram.clone().any(|r| r.end > 1 << 32) {
+            return Err(bad(
+                "the machine has RAM above 4 GiB, which cannot be saved yet",
+            ));
+        }
         let mut page = vec![0; PAGE_SIZE as usize];
         let mut index = page.clone();
         read_at(handoff.page_map, &mut index)?;

@@ -4,12 +4,16 @@ use std::fs;
 
 use kjump_abi as abi;
 
+use kjump_target::System;
+
 use super::request::Request;
+use super::{machine, watch};
 use crate::cli;
 use crate::cmd::{jump, load};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::loader::memmap;
 use crate::parse;
 
 /// What a peer said when it came back.
@@ -44,6 +48,23 @@ pub fn ready(device: &Device, config: &Config) -> Result<()> {
             one_way: false,
         },
     )
+}
+
+/// Leaves what a peer cannot find out by itself, for a save by hand. Without it a save watches every
+/// filesystem that it finds.
+pub fn tell_what_is(device: &Device) {
+    let map = memmap::read().unwrap_or_default();
+    let request = Request {
+        build: Some(machine::build()),
+        fingerprint: Some(machine::fingerprint(&map)),
+        firmware_pages: machine::other_pages(&map).0,
+        watched: watch::collect(&System::default(), false).ok(),
+        ..Request::default()
+    };
+    // What is loaded may go one way, or nothing may be: the jump says so.
+    if let Err(e) = device.request(&request.text()) {
+        log::info!("no request left for the peer: {e}");
+    }
 }
 
 /// Tells the peer what to do, and jumps.

@@ -1,12 +1,13 @@
 //! Bringing A back, in C: each page straight to its final place, then the mark, then A.
 
 use std::io;
+use std::time::Duration;
 
 use kjump_abi as abi;
 use kjump_abi::{ControlSlot, Handoff, Mailbox, PAGE_SIZE, REASON_SIZE};
 use kjump_image::{
-    mark_resuming, refuse, withdraw, Chunk, Header, Image, Machine, Piece, Refusal, Source, Target,
-    Verified,
+    layout::Seal, mark_resuming, refuse, withdraw, Chunk, Header, Image, Machine, Piece, Refusal,
+    Source, Target, Verified,
 };
 use kjump_target::System;
 use rustix::io::Errno;
@@ -14,11 +15,15 @@ use std::mem::offset_of;
 
 use super::guards::{self, Watch};
 use super::machine;
+use crate::abort::hold_signals;
 use crate::device::{Device, Memory};
 use crate::error::{Error, Result};
 use crate::parse;
 use crate::progress::Reporter;
 
+/// How often the way down is tried, and how long between: a device may refuse once.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes mapped at a time.
 const REGION: u64 = 4 << 20;
 
@@ -27,8 +32,9 @@ const REGION: u64 = 4 << 20;
 pub enum Failed {
     /// Nothing was written: whoever jumped here can be gone back to.
     Untouched(Error),
-    /// RAM was written, but the image was not marked: it can be tried again.
-    Begun(Error),
+    /// RAM was written. The image has a mark that keeps it from being tried again by itself, or,
+    /// if that is false, could not be given one.
+    Begun(Error, bool),
 }
 
 /// What C knows of the machine, and what it is to do.
@@ -73,6 +79,7 @@ impl Restore<'_> {
 
     /// Restores and enters the saved kernel: does not return if that succeeds.
     pub fn run<S: Source + Target>(&self, source: S, reporter: &mut Reporter) -> Failed {
+        hold_signals();
         let opened = self.open(source);
         let (mut image, swap) = match opened {
             Ok(opened) => opened,
@@ -86,24 +93,28 @@ impl Restore<'_> {
         let verified = match self.fill(&mut image, reporter) {
             Ok(verified) => verified,
             Err(e) => {
-                self.give_up_trying(image, &e);
-                return Failed::Begun(e);
+                let seal = *image.seal();
+                let marked = self.give_up_trying(&mut image.into_source(), &seal);
+                return Failed::Begun(e, marked);
             }
         };
         let mut target = image.into_source();
-        Failed::Begun(self.enter(&mut target, &header, &verified, &swap))
+        let e = self.enter(&mut target, &header, &verified, &swap);
+        let marked = self.give_up_trying(&mut target, &verified.seal);
+        Failed::Begun(e, marked)
     }
 
-    /// So that the next boot does not try the same and fail the same, for ever.
-    fn give_up_trying<S: Source + Target>(&self, image: Image<S>, why: &Error) {
-        let seal = *image.seal();
-        if matches!(why, Error::Aborted { .. }) {
-            return;
+    /// So that the next boot does not try the same and fail the same, for ever; says whether that
+    /// is sure.
+    fn give_up_trying(&self, target: &mut impl Target, seal: &Seal) -> bool {
+        if target.size().is_none() {
+            return true;
         }
-        let mut target = image.into_source();
-        if Target::size(&target).is_some() {
-            if let Err(e) = refuse(&mut target, &seal) {
+        match refuse(target, seal) {
+            Ok(()) => true,
+            Err(e) => {
                 log::warn!("{}: cannot be marked as refused: {e}", self.name);
+                false
             }
         }
     }
@@ -155,7 +166,14 @@ impl Restore<'_> {
                     entry: header.jump_back_entry,
                     ..Default::default()
                 };
-                let errno = self.device.enter(&mut enter).err();
+                let mut errno = None;
+                for _ in 0..TRIES {
+                    errno = self.device.enter(&mut enter).err();
+                    if enter.failed_rung == 0 {
+                        break;
+                    }
+                    std::thread::sleep(PAUSE);
+                }
                 not_entered("restore", &enter, errno)
             }
             Err(e) => e,

@@ -109,7 +109,13 @@ impl Init {
                 let answer = self.obey(word);
                 self.serve(answer)
             }
-            Action::Resume => super::resume::from_bootloader(&self.options),
+            Action::Resume => {
+                // It would go on counting in the kernel that is entered.
+                self.watchdog.disarm();
+                let result = super::resume::from_bootloader(&self.options);
+                self.watchdog.arm();
+                result
+            }
             Action::Shell => shell(),
             Action::Panic => system::panic(),
             Action::Hang => {
@@ -176,7 +182,12 @@ impl Init {
             Service::Shell => shell().map(|()| 0),
             Service::Run => self.run_program().map(|()| self.last_exit.unwrap_or(0)),
             Service::Hibernate => super::hibernate::as_asked().map(|()| 0),
-            Service::Resume => super::resume::as_asked().map(|()| 0),
+            Service::Resume => {
+                self.watchdog.disarm();
+                let result = super::resume::as_asked();
+                self.watchdog.arm();
+                result.map(|()| 0)
+            }
         };
         match result {
             Ok(status) => Answer::status(status),
@@ -216,6 +227,8 @@ impl Init {
             reason: answer.reason_bytes(),
             ..Default::default()
         };
+        // Images that were made by hand here are out of date as soon as that kernel goes on.
+        crate::cmd::save::give_up_made()?;
         rustix::fs::sync();
         self.watchdog.disarm();
         let result = device.back(&mut back);

@@ -23,7 +23,7 @@ pub fn as_asked() -> Result<()> {
         .map_err(|e| Error::from_errno("hibernate", e))?;
     let no_request = || Error::NoRequest { verb: "hibernate" };
     let request = Request::parse(&handoff.request).ok_or_else(no_request)?;
-    let mut target = find(&request)?;
+    let mut target = find(&request, &Spec::parse(&request.target)?)?;
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));
     let mut reporter = Reporter::new("saving", false, false);
@@ -70,14 +70,13 @@ fn end(mode: Mode) -> Result<()> {
 }
 
 /// The target, by the mark that A has left there.
-fn find(request: &Request) -> Result<Opened> {
-    let hint = Spec::parse(&request.target)?;
+pub fn find(request: &Request, hint: &Spec) -> Result<Opened> {
     let system = System::default();
     for _ in 1..TRIES {
-        match system.find_by_image_uuid(request.image, &hint) {
+        match system.find_by_image_uuid(request.image, hint) {
             Err(e) if e.is_missing() => system::moment(),
             other => return Ok(other?),
         }
     }
-    Ok(system.find_by_image_uuid(request.image, &hint)?)
+    Ok(system.find_by_image_uuid(request.image, hint)?)
 }

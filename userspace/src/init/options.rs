@@ -129,6 +129,7 @@ impl Options {
     pub fn parse(line: &str) -> Self {
         let mut o = Options::default();
         for word in words(line) {
+            o.resume |= word.starts_with("khdev=");
             if word == "go_to_resume" {
                 o.actions.insert(0, Action::Resume);
             }

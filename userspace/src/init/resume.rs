@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kjump_target::{Access, Spec, System};
+use kjump_target::{Access, Spec};
 
 use super::options::{Fallback, Options};
 use super::{say, system};
@@ -18,6 +18,7 @@ use crate::progress::Reporter;
 /// The command word "resume": returns if nothing was written yet, so that the kernel that jumped
 /// here can go on booting. After that there is none any more: then the machine restarts.
 pub fn as_asked() -> Result<()> {
+    restart_on_panic();
     let device = Device::open()?;
     let handoff = device
         .handoff()
@@ -25,7 +26,7 @@ pub fn as_asked() -> Result<()> {
     let no_request = || Error::NoRequest { verb: "resume" };
     let request = Request::parse(&handoff.request).ok_or_else(no_request)?;
     let hint = Spec::parse(&request.target)?;
-    let target = System::default().find_by_image_uuid(request.image, &hint)?;
+    let target = super::hibernate::find(&request, &hint)?;
     let name = target.name().to_string();
     let restore = Restore {
         device: &device,
@@ -37,9 +38,14 @@ pub fn as_asked() -> Result<()> {
     let mut reporter = Reporter::new("restoring", false, false);
     match restore.run(Place::Opened(Box::new(target)), &mut reporter) {
         Failed::Untouched(e) => Err(e),
-        Failed::Begun(e) => {
+        Failed::Begun(e, marked) => {
             drop(reporter);
             say(format_args!("failed: {e}"));
+            if !marked {
+                // A restart would try the same again, for ever.
+                say("the image could not be marked: switching off");
+                system::end(true)?;
+            }
             say("the kernel that jumped here is written over: restarting in 5 seconds");
             for _ in 0..5 {
                 system::nap();
@@ -50,20 +56,37 @@ pub fn as_asked() -> Result<()> {
     }
 }
 
+/// A kernel that cannot go on restarts instead of standing still: nobody is there to press reset.
+fn restart_on_panic() {
+    if let Err(e) = fs::write("/proc/sys/kernel/panic", "10") {
+        say(format_args!("/proc/sys/kernel/panic: {e}"));
+    }
+}
+
 /// `go_to_resume`: restores, or goes on as the normal kernel.
 pub fn from_bootloader(options: &Options) -> Result<()> {
+    restart_on_panic();
     let device = Device::open()?;
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let source = source_of(&line)?.ok_or(Error::NoTarget)?;
-    let spec = Spec::parse(&source)?;
-    let (error, claimed) = match restore(&device, &source, &spec) {
-        Ok(Failed::Untouched(e)) => (e, false),
-        Ok(Failed::Begun(e)) => (e, true),
-        Err(e) => (e, false),
+    let spec = source_of(&line).and_then(|source| {
+        let source = source.ok_or(Error::NoTarget)?;
+        Ok((Spec::parse(&source)?, source))
+    });
+    let no = line
+        .split_whitespace()
+        .any(|w| w == "noresume" || w == "kjump.noresume");
+    let (error, claimed) = match &spec {
+        Err(e) => (e.to_string(), false),
+        Ok(_) if no => ("the command line says noresume".into(), false),
+        Ok((spec, source)) => match restore(&device, source, spec) {
+            Ok(Failed::Untouched(e)) | Err(e) => (e.to_string(), false),
+            Ok(Failed::Begun(e, _)) => (e.to_string(), true),
+        },
     };
     say(format_args!("not resumed: {error}"));
     match options.fallback {
         Fallback::Kernel => {
+            let (spec, _) = spec?;
             let mut target = open(&spec, Access::Read)?;
             say("going on to the normal kernel");
             go_on::start(&device, &mut target, claimed)
