@@ -101,7 +101,12 @@ fn hibernate(story: &Story) -> Result<()> {
     let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)?;
     drop(vm);
     println!("   Kernel B boots in the lowest 16 MiB, which A has vacated, and saves the rest:");
-    let told = ["Linux version", "Memory:", "kjump-init: Linux"];
+    let told = [
+        "Linux version",
+        "Memory:",
+        "kjump-init: Linux",
+        "kjump-init: saved",
+    ];
     show(&only(&asleep.console, &told), 6);
     show(last_bar(&asleep.console, "saving"), 1);
     let seconds = started.elapsed().as_secs_f32();

@@ -78,6 +78,6 @@ pub fn run(options: &Options) -> Result<()> {
 /// A line of a table.
 fn row(title: &str, cells: impl Iterator<Item = String>) {
     print!("{title:<32}");
-    cells.for_each(|cell| print!("{cell:>14}"));
+    cells.for_each(|cell| print!("{cell:>16}"));
     println!();
 }

@@ -6,9 +6,12 @@
 
 mod damage;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
+use kjump_image::layout::{BLOCK, DISCARD_OFFSET};
 
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -83,8 +86,14 @@ pub fn foreign(story: &Story) -> Result<()> {
         .context("another build")?;
     saved.untouched()?;
     saved.resumes()?;
-    // It has been used now.
+    // It has been resumed now, and A, which goes on, has given it up as well.
     let config = saved.again(Way::Initramfs);
+    saved
+        .refuses("given up", &config, exit::USED, "discarded image")
+        .context("given up")?;
+    // As if power had been lost before A could do so.
+    let image = File::options().write(true).open(saved.image().0)?;
+    image.write_all_at(&[0; BLOCK], DISCARD_OFFSET)?;
     saved
         .refuses("used", &config, exit::USED, "used image")
         .context("used")
