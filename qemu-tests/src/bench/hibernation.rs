@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use kjump_image::layout::STATE_OFFSET;
 
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::disk;
-use crate::ending::Waiting;
+use crate::ending::{Start, Waiting};
 use crate::hibernation::{self, Asleep, Mode, Way, LONG};
 use crate::initramfs::Purpose;
 use crate::kjump;
@@ -59,6 +59,8 @@ struct Cycle {
     image: u64,
     /// What the saving and the restoring kernel say, millions of bytes of memory a second.
     rates: [Option<f64>; 2],
+    /// What B says of its memory.
+    memory: Option<String>,
 }
 
 /// A machine at one fill.
@@ -75,12 +77,12 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         "QEMU TCG, {} CPUs, {} MiB; a ramfs holds so much noise, per cent of MemTotal",
         options.smp, options.memory
     );
-    let mut speeds = None;
+    let (mut speeds, mut memory) = (None, None);
     for &fill in &options.fill {
         let bench = Bench::new(story, options, fill)?;
         let mut vm = bench.boot()?;
         if speeds.is_none() {
-            speeds = Some((dd(&mut vm)?, peak(&mut vm)?));
+            speeds = Some(dd(&mut vm)?);
         }
         let mut cycles = Vec::new();
         for means in MEANS {
@@ -89,15 +91,21 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
                 .cycle(vm, means)
                 .with_context(|| format!("{fill} %, {}", means.name()))?;
             vm = next;
+            memory = cycle
+                .as_ref()
+                .and_then(|cycle| cycle.memory.clone())
+                .or(memory);
             cycles.push(cycle);
         }
         vm.power_off()?;
         print(fill, &cycles);
     }
-    if let Some(([write, read], memory)) = speeds {
-        println!();
-        println!("dd to the same disk, O_DIRECT: {write} written, {read} read");
-        println!("{memory}");
+    println!();
+    if let Some([write, read]) = speeds {
+        println!("dd to the same disk, O_DIRECT: {write:.0} MB/s written, {read:.0} MB/s read");
+    }
+    if let Some(memory) = memory {
+        println!("B's memory, beside its kernel in the window of 15.6 MiB: {memory}");
     }
     Ok(())
 }
@@ -183,6 +191,7 @@ impl<'a> Bench<'a> {
             up,
             image: mark.seal.image_bytes.get(),
             rates: [rate(&asleep.console), rate(&vm.console.since(0))],
+            memory: memory(&asleep.console),
         };
         Ok((vm, Some(cycle)))
     }
@@ -214,6 +223,7 @@ impl<'a> Bench<'a> {
                 number_before(&asleep.console, " MB/s)"),
                 number_before(&console, " MB/s)"),
             ],
+            memory: None,
         };
         Ok((vm, Some(cycle)))
     }
@@ -225,8 +235,8 @@ impl<'a> Bench<'a> {
             .wait_text(0, "Linux version", Duration::from_secs(60))?;
         let started = Instant::now();
         match vm.wait_start(waiting, LONG)? {
-            crate::ending::Start::Resumed(_) => Ok((vm, started.elapsed().as_secs_f64())),
-            crate::ending::Start::Booted => anyhow::bail!("the machine was not resumed"),
+            Start::Resumed(_) => Ok((vm, started.elapsed().as_secs_f64())),
+            Start::Booted => bail!("the machine was not resumed"),
         }
     }
 }
@@ -252,44 +262,38 @@ fn swsusp_image(asleep: &Asleep) -> Option<u64> {
     Some(kbytes << 10)
 }
 
-/// How fast the target's disk is written and read without any of this.
-fn dd(vm: &mut Vm) -> Result<[String; 2]> {
-    let mut speed = |line: &str| -> Result<String> {
-        let said = vm.run_for(line, LONG)?.ok()?;
-        let last = said.lines().last().unwrap_or_default();
-        let speed = last.rsplit(", ").next().unwrap_or_default();
-        Ok(speed.to_string())
+/// How fast the target's disk is written and read without any of this, MB/s.
+fn dd(vm: &mut Vm) -> Result<[f64; 2]> {
+    const MEBIBYTES: u32 = 256;
+    let mut speed = |files: &str| -> Result<f64> {
+        let clock = "cut -d' ' -f1 /proc/uptime";
+        let copy = format!("dd {files} bs=1M count={MEBIBYTES} 2>/dev/null");
+        let said = vm
+            .run_for(&format!("{clock}; {copy}; {clock}"), LONG)?
+            .ok()?;
+        let times: Vec<f64> = said.lines().map(str::parse).collect::<Result<_, _>>()?;
+        let [start, end] = times[..] else {
+            bail!("dd: {said}");
+        };
+        Ok(f64::from(MEBIBYTES) * 1.048_576 / (end - start))
     };
     Ok([
-        speed("dd if=/dev/zero of=/dev/vda bs=1M count=256 oflag=direct conv=fsync")?,
-        speed("dd if=/dev/vda of=/dev/null bs=1M count=256 iflag=direct")?,
+        speed("if=/dev/zero of=/dev/vda oflag=direct conv=fsync")?,
+        speed("if=/dev/vda of=/dev/null iflag=direct")?,
     ])
 }
 
-/// What B's memory comes to while it saves, watched by hand from its shell.
-fn peak(vm: &mut Vm) -> Result<String> {
-    const WATCH: &str = "(while :; do grep MemAvailable /proc/meminfo; usleep 50000; done) & \
-         W=$!; kjump save /dev/vda --no-guards; kill $W; grep MemTotal /proc/meminfo; \
-         kjump image discard /dev/vda; kjump back";
-    kjump::load_plain(vm, "")?;
-    let mark = vm.console.mark();
-    let jump = vm.start_command("kjump jump --command shell")?;
-    vm.console.wait_text(mark, "/ #", LONG)?;
-    vm.type_in(&format!("{WATCH}\n"))?;
-    vm.finish(jump, LONG)?.ok()?;
-    vm.sh("kjump unload")?;
-    let said = vm.console.since(mark);
-    let field = |line: &str| -> Option<u64> { line.split_whitespace().nth(1)?.parse().ok() };
-    let lines = |name: &'static str| {
-        let lines = said.lines().filter(move |line| line.starts_with(name));
-        lines.filter_map(field)
-    };
-    let left = lines("MemAvailable:").min().context("B's MemAvailable")?;
-    let total = lines("MemTotal:").next_back().context("B's MemTotal")?;
-    Ok(format!(
-        "B has {total} KiB beside its kernel in the window of 15.6 MiB; at the peak of a save \
-         {left} KiB of it are left"
-    ))
+/// What B says of its memory when it has saved.
+fn memory(console: &str) -> Option<String> {
+    let line = console
+        .lines()
+        .rfind(|line| line.contains("kjump-init: saved"))?;
+    let line = line.split("bytes; ").nth(1)?;
+    Some(
+        line.rsplit_once(';')
+            .map_or(line, |(memory, _)| memory)
+            .to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -304,5 +308,9 @@ mod unit {
         let swsusp = "PM: hibernation: Wrote 41568 kbytes in 1.79 seconds (23.22 MB/s)";
         assert_eq!(number_before(swsusp, " MB/s)"), Some(23.22));
         assert_eq!(rate("nothing"), None);
+        let saved = "kjump-init: saved: 9 pages and 1 of zeros in 7 bytes; 2548 of 10384 KiB of \
+                     memory left here, 2836 KiB at most used by this program; power off";
+        let left = "2548 of 10384 KiB of memory left here, 2836 KiB at most used by this program";
+        assert_eq!(memory(saved).as_deref(), Some(left));
     }
 }

@@ -37,6 +37,10 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
     if !args.one_way {
         let (handoff, entry) = (prepared.handoff, prepared.jump_back_entry);
         command_line += &format!(" kjump.handoff={handoff:#x} kexec_jump_back_entry={entry:#x}");
+        // Linux limits an initramfs to half of a window's few MiB if it is a tmpfs.
+        if !args.append.contains("rootfstype=") {
+            command_line += " rootfstype=ramfs";
+        }
     }
     log::info!("command line: {command_line}");
     let initrd = args.initrd.as_deref().map(Contents::open).transpose()?;
