@@ -10,9 +10,10 @@ use crate::artifacts::Kernel;
 use crate::kjump::{self, exit};
 use crate::story::Story;
 
-/// Linux's EINVAL and EOPNOTSUPP, with which `kjump init` answers words that make no sense to it.
+/// Linux's EINVAL, with which `kjump init` answers words that make no sense to it.
 const EINVAL: u32 = 22;
-const EOPNOTSUPP: u32 = 95;
+/// The command's exit code where A did not say what to save, and where to.
+const NO_REQUEST: u32 = 6;
 
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
@@ -26,7 +27,7 @@ pub fn run(story: &Story) -> Result<()> {
     let words = [
         ("none", "none", 7),
         ("run", "run", 0),
-        ("hibernate", "hibernate", EOPNOTSUPP),
+        ("hibernate", "hibernate", NO_REQUEST),
         ("0x1234", "unknown", EINVAL),
         ("none", "none", 7),
     ];

@@ -22,7 +22,10 @@ pub fn as_asked() -> Result<()> {
         .handoff()
         .map_err(|e| Error::from_errno("hibernate", e))?;
     let no_request = || Error::NoRequest { verb: "hibernate" };
-    let request = Request::parse(&handoff.request).ok_or_else(no_request)?;
+    // One without an image is for whoever saves by hand.
+    let request = Request::parse(&handoff.request)
+        .filter(|r| r.image != [0; 16])
+        .ok_or_else(no_request)?;
     let mut target = find(&request, &Spec::parse(&request.target)?)?;
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));

@@ -24,7 +24,10 @@ pub fn as_asked() -> Result<()> {
         .handoff()
         .map_err(|e| Error::from_errno("resume", e))?;
     let no_request = || Error::NoRequest { verb: "resume" };
-    let request = Request::parse(&handoff.request).ok_or_else(no_request)?;
+    // One without an image is for whoever saves by hand.
+    let request = Request::parse(&handoff.request)
+        .filter(|r| r.image != [0; 16])
+        .ok_or_else(no_request)?;
     let hint = Spec::parse(&request.target)?;
     let target = super::hibernate::find(&request, &hint)?;
     let name = target.name().to_string();
