@@ -19,6 +19,9 @@ use crate::progress::{watch, Reporter};
 /// Frames mapped at a time: as many as a page table covers without PAE.
 const REGION: u64 = 1024;
 
+/// Bytes a write: large for a disk, and small enough for a window that has a MiB or two to spare.
+const BUFFER: usize = 512 << 10;
+
 /// What is saved, and as what.
 pub struct Save<'a> {
     /// The module's device: old memory.
@@ -98,6 +101,7 @@ impl Save<'_> {
         // A stream has its guards before its pages.
         let first = if stream { guards()? } else { Vec::new() };
         let options = Options {
+            buffer: BUFFER,
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
             ..Options::default()
