@@ -71,6 +71,24 @@ pub fn start(device: &Device, target: &mut Opened, claimed: bool) -> Result<()> 
     Err(super::restore::not_entered("resume", &enter, errno))
 }
 
+/// Identity of the build of the bundle's kernel; `None` without a bundle, or where it does not say.
+///
+/// # Errors
+///
+/// A bundle that is damaged or cannot be read.
+pub fn build(target: &mut Opened) -> Result<Option<[u8; 32]>> {
+    let Some(bundle) = target.bundle()? else {
+        return Ok(None);
+    };
+    let mut head = vec![0; bzimage::SETUP.min(bundle.kernel.length as usize)];
+    target
+        .part(&bundle.kernel)?
+        .read_exact(&mut head)
+        .map_err(|e| Error::io("the boot bundle's kernel", e))?;
+    let version = bzimage::version(&head);
+    Ok(version.map(|(release, version)| machine::build_of(&release, &version)))
+}
+
 /// Copies a part of the bundle from byte `start` on to its place, and reads it to its end: only
 /// then is its checksum known to be right.
 fn copy(

@@ -104,7 +104,6 @@ impl Save<'_> {
             buffer: BUFFER,
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
-            ..Options::default()
         };
         let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
         let mut region = 0;

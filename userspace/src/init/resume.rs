@@ -101,10 +101,16 @@ pub fn from_bootloader(options: &Options) -> Result<()> {
 }
 
 fn restore(device: &Device, source: &str, spec: &Spec) -> Result<Failed> {
-    let target = open(spec, Access::Write)?;
+    let mut target = open(spec, Access::Write)?;
+    let mut machine = machine_here(None)?;
+    // The kernel that would be booted otherwise: an image of another is foreign here.
+    machine.build_id = go_on::build(&mut target).unwrap_or_else(|e| {
+        say(format_args!("the kernel's build is not compared: {e}"));
+        None
+    });
     let restore = Restore {
         device,
-        machine: machine_here(None)?,
+        machine,
         name: source,
         guard: true,
         retry: false,

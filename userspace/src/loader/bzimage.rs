@@ -71,6 +71,26 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     ))
 }
 
+/// Bytes of a file that have its version text: all setup sectors.
+pub const SETUP: usize = 64 * SECTOR;
+/// Where the text is, counted from byte 0x200.
+const KERNEL_VERSION: usize = 0x20e;
+
+/// `uname -r` and `uname -v` of a kernel, from the first [`SETUP`] bytes of its file, as the build
+/// wrote them: `RELEASE (USER@HOST) VERSION` (arch/x86/boot/version.c).
+pub fn version(file: &[u8]) -> Option<(String, String)> {
+    let at = usize::from(u16_at(file, KERNEL_VERSION)?);
+    if at == 0 || !is_bzimage(file) {
+        return None;
+    }
+    let text = file.get(at + 0x200..)?;
+    let text = &text[..text.iter().position(|b| *b == 0)?];
+    let text = std::str::from_utf8(text).ok()?;
+    let (release, rest) = text.split_once(" (")?;
+    let (_, version) = rest.split_once(") ")?;
+    Some((release.into(), version.into()))
+}
+
 /// Does the file look like a bzImage at all? Enough of it to tell are its first 1024 bytes.
 pub fn is_bzimage(file: &[u8]) -> bool {
     u16_at(file, BOOT_FLAG) == Some(0xaa55) && file.get(MAGIC..MAGIC + 4) == Some(b"HdrS")
@@ -202,6 +222,19 @@ pub mod tests {
         );
         assert_eq!(k.setup_header.len(), 0x202 + 0x6a - 0x1f1);
         assert!(file[k.code_start as usize..].iter().all(|b| *b == 0xcc) && k.relocatable);
+    }
+
+    #[test]
+    fn a_version_is_read() {
+        let mut file = image(1600, 0x100000, 0x700001, true);
+        assert_eq!(version(&file), None);
+        file[KERNEL_VERSION..][..2].copy_from_slice(&0x400u16.to_le_bytes());
+        let text = b"7.3.4-x (me@here) #1 SMP Thu Jan 1\0";
+        file[0x600..0x600 + text.len()].copy_from_slice(text);
+        let expected = ("7.3.4-x".into(), "#1 SMP Thu Jan 1".into());
+        assert_eq!(version(&file), Some(expected));
+        file[KERNEL_VERSION..][..2].copy_from_slice(&0xffffu16.to_le_bytes());
+        assert_eq!(version(&file), None);
     }
 
     #[test]
