@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use kjump_image::{Codec, StreamTarget};
+use kjump_image::{Codec, Refusal, StreamTarget};
 use kjump_target::{Access, Spec, System};
 
 use super::say;
@@ -103,8 +103,15 @@ pub fn give_up_made() -> Result<()> {
     }
     let made = fs::read_to_string(MADE).map_err(|e| Error::io(MADE, e))?;
     for target in made.lines() {
-        super::image::give_up_by_name(target)?;
-        log::info!("{target}: the image is given up");
+        match super::image::give_up_by_name(target) {
+            Ok(()) => log::info!("{target}: the image is given up"),
+            // The save failed before it wrote anything.
+            Err(Error::Refused {
+                source: Refusal::NoImage(_),
+                ..
+            }) => {}
+            Err(e) => return Err(e),
+        }
     }
     fs::remove_file(MADE).map_err(|e| Error::io(MADE, e))
 }

@@ -179,7 +179,7 @@ fn check_kernel(file: &mut File, path: &Path) -> Result<()> {
     if bzimage::is_bzimage(&start) {
         return Ok(());
     }
-    let (path, why) = (path.into(), "it is neither a bzImage nor an ELF".into());
+    let (path, why) = (path.into(), "it is no bzImage".into());
     Err(Error::NotKernel { path, why })
 }
 
