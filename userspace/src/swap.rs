@@ -7,12 +7,25 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use kjump_image::Guard;
+
 use kjump_guard::{probe_kind, swap_show, Found, Kind};
 
 use crate::error::{Error, Result};
 
 /// Where the kernel lists block devices.
 const DEVICES: &str = "/sys/class/block";
+
+/// The swap areas, by UUID, that an image with these guards hides.
+pub fn areas(guards: &[Guard]) -> Vec<[u8; 16]> {
+    let swap = guards.iter().filter(|g| g.kind == Kind::Swap.number());
+    swap.map(|g| g.device).collect()
+}
+
+/// Shows the swap areas with these UUIDs; see [`show`].
+pub fn show_areas(uuids: &[[u8; 16]]) -> Vec<(String, Result<()>)> {
+    show(|found| uuids.contains(&found.uuid))
+}
 
 /// Shows the swap areas that `wanted` says yes to, on all devices. Gives the devices where that was
 /// needed, and where it failed.

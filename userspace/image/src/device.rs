@@ -19,6 +19,16 @@ impl Device {
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size })
     }
+
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.size
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Target for Device {
@@ -39,14 +49,10 @@ impl Source for Device {
         Some(self.size)
     }
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.size.saturating_sub(offset);
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let mut done = 0;
-        while done < want {
-            match self
-                .file
-                .read_at(&mut buf[done..want], offset + done as u64)
-            {
+        // Lengths stay whole blocks up to the end of a file that is not made of such: O_DIRECT.
+        while done < buf.len() && offset + (done as u64) < self.size {
+            match self.file.read_at(&mut buf[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -45,7 +45,7 @@ pub use header::Header;
 pub use image::{hex, Image, Machine};
 pub use inspect::{uuid, Inspection};
 pub use kjump_abi::{Range, ARCH_I386, ARCH_X86_64};
-pub use mark::Totals;
+pub use mark::{now, Totals};
 pub use state::{discard, mark_resuming, refuse, wipe, withdraw, State};
 pub use stream::{StreamSource, StreamTarget};
 pub use target::{Source, Target};

@@ -81,7 +81,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     // Whatever happened over there: this kernel goes on, so no image of it may be left, and its
     // swap areas are its own again.
     let image = give_up_image(&system, &spec);
-    for (device, shown) in swap::show(|found| swap.contains(&found.uuid)) {
+    for (device, shown) in swap::show_areas(&swap) {
         if let Err(e) = shown {
             log::warn!("{device}: {e}; make the swap area anew with mkswap after a swapoff");
         }
@@ -123,10 +123,7 @@ fn show_older_swap(system: &System, spec: &Spec) {
     let Some(Ok(image)) = older.map(Image::inspect_only) else {
         return;
     };
-    let guards = image.guards().iter();
-    let areas = guards.filter(|g| g.kind == Kind::Swap.number());
-    let uuids: Vec<[u8; 16]> = areas.map(|g| g.device).collect();
-    for (device, shown) in swap::show(|found| uuids.contains(&found.uuid)) {
+    for (device, shown) in swap::show_areas(&swap::areas(image.guards())) {
         if let Err(e) = shown {
             log::warn!("{device}: {e}");
         }
@@ -148,11 +145,8 @@ fn request(
         mode: config.mode,
         optimistic: config.optimistic,
         allow_unknown: config.allow_unknown,
-        build: Some(machine::build()),
-        fingerprint: Some(machine::fingerprint(&map)),
-        firmware_pages: machine::other_pages(&map).0,
         watched: Some(watched),
-        ..Request::default()
+        ..machine::introduce(&map)
     })
 }
 

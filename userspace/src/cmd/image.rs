@@ -3,7 +3,6 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use kjump_guard::Kind;
 use kjump_image::{discard, wipe, Image, Refusal, Source, State, StreamSource};
 use kjump_target::{Access, Opened, Spec, System};
 
@@ -147,7 +146,7 @@ fn discard_and_show(one: &One) -> Result<Answer> {
     let (what, swap) = give_up(one)?;
     let shown = match &swap {
         Swap::Of(none) if none.is_empty() => Vec::new(),
-        Swap::Of(uuids) => swap::show(|found| uuids.contains(&found.uuid)),
+        Swap::Of(uuids) => swap::show_areas(uuids),
         Swap::All => swap::show(|_| true),
     };
     let mut devices = Vec::new();
@@ -194,9 +193,7 @@ fn give_up(one: &One) -> Result<(&'static str, Swap)> {
     }
     match Image::inspect_only(one.device(true)?) {
         Ok(image) => {
-            let areas = image.guards().iter();
-            let areas = areas.filter(|g| g.kind == Kind::Swap.number());
-            let swap = Swap::Of(areas.map(|g| g.device).collect());
+            let swap = Swap::Of(swap::areas(image.guards()));
             if matches!(image.state(), State::Discarded { .. }) {
                 return Ok(("the image was discarded before", swap));
             }

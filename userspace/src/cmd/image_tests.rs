@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use kjump_guard::Kind;
 use kjump_image::{
     mark_resuming, worst_case, Codec, Guard, Header, Machine, Options, Range, StreamTarget, Writer,
     PAGE,

@@ -3,9 +3,7 @@
 //! none, or none that may be used, and the boot goes on.
 
 use std::fs;
-use std::time::Duration;
 
-use kjump_guard::Kind;
 use kjump_image::{Image, Machine, Refusal, State};
 use kjump_target::{Access, Opened, Spec, System};
 
@@ -14,19 +12,16 @@ use crate::cli::Way;
 use crate::config::{Config, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::hibernation::machine;
 use crate::hibernation::peer::{self, Answer};
 use crate::hibernation::request::Request;
 use crate::hibernation::restore::Restore;
+use crate::hibernation::{self, machine};
 use crate::json::Json;
 use crate::loader::memmap;
 use crate::parse;
 use crate::swap;
 
 const VERB: &str = "resume";
-/// How often a disk that is not there yet is looked for, and how long between.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]
@@ -89,10 +84,7 @@ fn resume(args: &ResumeArgs) -> Result<String> {
         super::image::give_up_by_name(&source)?;
         return Ok(format!("{source}: the image is given up"));
     }
-    if line
-        .split_whitespace()
-        .any(|w| w == "noresume" || w == "kjump.noresume")
-    {
+    if forbidden(&line) {
         return Ok("noresume on the command line: no image is looked for".into());
     }
     let device = Device::open_as_root()?;
@@ -106,6 +98,12 @@ fn resume(args: &ResumeArgs) -> Result<String> {
             why: "the peer came back without resuming".into(),
         }),
     }
+}
+
+/// Whether the command line forbids to look for an image.
+pub fn forbidden(line: &str) -> bool {
+    line.split_whitespace()
+        .any(|w| w == "noresume" || w == "kjump.noresume")
 }
 
 /// `kjump.resume=` and `kjump.resume_offset=`, or the seeds' `khdev=`.
@@ -127,13 +125,7 @@ pub fn source_of(line: &str) -> Result<Option<String>> {
 /// Opens the target, waiting for its disk.
 pub fn open(spec: &Spec, access: Access) -> Result<Opened> {
     let system = System::default();
-    for _ in 1..TRIES {
-        match system.open(spec, access) {
-            Err(e) if e.is_missing() => std::thread::sleep(PAUSE),
-            other => return Ok(other?),
-        }
-    }
-    Ok(system.open(spec, access)?)
+    hibernation::once_there(|| system.open(spec, access))
 }
 
 /// Looks at the image with the eyes of the peer, so that most refusals need no jump.
@@ -202,12 +194,7 @@ fn show_swap_of_the_dead(e: &Error, spec: &Spec) {
         return;
     };
     debug_assert!(!matches!(image.state(), State::Committed));
-    let areas = image
-        .guards()
-        .iter()
-        .filter(|g| g.kind == Kind::Swap.number());
-    let uuids: Vec<[u8; 16]> = areas.map(|g| g.device).collect();
-    tell(swap::show(|found| uuids.contains(&found.uuid)));
+    tell(swap::show_areas(&swap::areas(image.guards())));
 }
 
 fn tell(shown: Vec<(String, Result<()>)>) {

@@ -48,15 +48,13 @@ fn places(system: &System) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// The place of a filesystem; of two with the same UUID the one whose name is part of `hint`.
-fn find<'a>(places: &'a [Place], kind: Kind, uuid: &[u8; 16], hint: &str) -> Option<&'a Place> {
-    let mut fitting = places
-        .iter()
-        .filter(|p| p.found.kind == kind && p.found.uuid == *uuid);
-    let first = fitting.clone().next();
-    fitting
-        .find(|p| hint.split(' ').any(|word| word == p.name()))
-        .or(first)
+/// Which of the places a filesystem is at; of two with the same UUID the one whose name is part of
+/// `hint`.
+fn find(places: &[Place], kind: Kind, uuid: &[u8; 16], hint: &str) -> Option<usize> {
+    let fits = |p: &Place| p.found.kind == kind && p.found.uuid == *uuid;
+    let named = |p: &Place| hint.split(' ').any(|word| word == p.name());
+    let best = places.iter().position(|p| fits(p) && named(p));
+    best.or_else(|| places.iter().position(fits))
 }
 
 /// What A has mounted and swaps to, while an image is made.
@@ -83,15 +81,7 @@ impl Watch {
         let mut places = Vec::new();
         for w in watched {
             match find(&all, w.kind, &w.uuid, &w.name) {
-                Some(place) => {
-                    let device = place.device.name.clone();
-                    let at = all
-                        .iter()
-                        .position(|p| p.device.name == device && p.found.kind == w.kind);
-                    if let Some(at) = at {
-                        places.push((all.swap_remove(at), w.name.clone()));
-                    }
-                }
+                Some(at) => places.push((all.swap_remove(at), w.name.clone())),
                 None if allow_unknown => {}
                 None => {
                     return Err(Error::Unwatched {
@@ -173,8 +163,8 @@ pub fn check(system: &System, guards: &[Guard], target: &str) -> Result<Watch> {
             source,
         };
         let kind = Kind::from_number(guard.kind);
-        let place = kind.and_then(|kind| find(&all, kind, &guard.device, &guard.label));
-        let Some(place) = place else {
+        let at = kind.and_then(|kind| find(&all, kind, &guard.device, &guard.label));
+        let Some(place) = at.map(|at| &all[at]) else {
             // The comparison says what that is.
             let nothing = Guard::default();
             compare(guard, &nothing).map_err(stale)?;

@@ -5,6 +5,7 @@ use kjump_abi::{crc32, Range, PAGE_SIZE};
 use raw_cpuid::native_cpuid::cpuid_count;
 use rustix::system::uname;
 
+use super::request::Request;
 use crate::error::Result;
 use crate::loader::memmap::{self, Entry};
 use crate::loader::{page_down, page_up};
@@ -102,6 +103,16 @@ pub fn build() -> [u8; 32] {
 /// Identity of a kernel's build by its `uname -r` and `uname -v`.
 pub fn build_of(release: &str, version: &str) -> [u8; 32] {
     *blake3::hash(format!("{release} {version}").as_bytes()).as_bytes()
+}
+
+/// A request that says which machine and kernel this is, and nothing else. `map` is the firmware's.
+pub fn introduce(map: &[Entry]) -> Request {
+    Request {
+        build: Some(build()),
+        fingerprint: Some(fingerprint(map)),
+        firmware_pages: other_pages(map).0,
+        ..Request::default()
+    }
 }
 
 /// One past the last byte of this kernel's own RAM.

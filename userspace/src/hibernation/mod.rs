@@ -1,6 +1,11 @@
 //! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), how C brings
 //! it back (`restore`) or goes on to the normal kernel (`go_on`), and what the machine is, as all three see it (`machine`).
 
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::error::Result;
+
 pub mod go_on;
 pub mod guards;
 pub mod machine;
@@ -10,3 +15,18 @@ pub mod request;
 pub mod restore;
 pub mod save;
 pub mod watch;
+
+/// How often a disk that is not there yet is looked for, and how long between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What `look` finds, waiting for its disk.
+pub fn once_there<T>(mut look: impl FnMut() -> kjump_target::Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match look() {
+            Err(e) if e.is_missing() => sleep(PAUSE),
+            other => return Ok(other?),
+        }
+    }
+    Ok(look()?)
+}

@@ -55,11 +55,8 @@ pub fn ready(device: &Device, config: &Config) -> Result<()> {
 pub fn tell_what_is(device: &Device) {
     let map = memmap::read().unwrap_or_default();
     let request = Request {
-        build: Some(machine::build()),
-        fingerprint: Some(machine::fingerprint(&map)),
-        firmware_pages: machine::other_pages(&map).0,
         watched: watch::collect(&System::default(), false).ok(),
-        ..Request::default()
+        ..machine::introduce(&map)
     };
     // What is loaded may go one way, or nothing may be: the jump says so.
     if let Err(e) = device.request(&request.text()) {

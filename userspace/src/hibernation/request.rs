@@ -2,7 +2,7 @@
 //! the keys. Unknown keys are passed over, so that an older peer understands a newer A.
 
 use kjump_guard::Kind;
-use kjump_image::Codec;
+use kjump_image::{hex, Codec};
 
 use crate::config::{parse_codec, parse_mode, Mode};
 use crate::parse;
@@ -45,10 +45,6 @@ pub struct Request {
     pub firmware_pages: u64,
     /// What must not be written while the machine is off. `None`: the peer was not told.
     pub watched: Option<Vec<Watched>>,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {

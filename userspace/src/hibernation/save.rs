@@ -3,7 +3,7 @@
 use std::io;
 
 use kjump_abi::{Handoff, PAGE_SIZE};
-use kjump_image::{discard, Error as ImageError, Header, Options, Summary, Target, Writer};
+use kjump_image::{discard, now, Error as ImageError, Header, Options, Summary, Target, Writer};
 use kjump_target::System;
 
 use super::guards::Watch;
@@ -182,12 +182,6 @@ impl Save<'_> {
             ..Header::default()
         }
     }
-}
-
-/// Seconds since 1970 UTC.
-fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| d.as_secs())
 }
 
 /// Gives up the image that was just written: A goes on, so it must never be resumed.

@@ -7,12 +7,10 @@ use crate::abort::Abort;
 use crate::config::Mode;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
+use crate::hibernation;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{give_up, Save};
 use crate::progress::Reporter;
-
-/// How often a disk that is not there yet is looked for.
-const TRIES: u32 = 20;
 
 /// Does what the request in the handoff block says. Returns only if this kernel is to go back:
 /// nothing was saved then, or what was saved is given up again.
@@ -75,11 +73,5 @@ fn end(mode: Mode) -> Result<()> {
 /// The target, by the mark that A has left there.
 pub fn find(request: &Request, hint: &Spec) -> Result<Opened> {
     let system = System::default();
-    for _ in 1..TRIES {
-        match system.find_by_image_uuid(request.image, hint) {
-            Err(e) if e.is_missing() => system::moment(),
-            other => return Ok(other?),
-        }
-    }
-    Ok(system.find_by_image_uuid(request.image, hint)?)
+    hibernation::once_there(|| system.find_by_image_uuid(request.image, hint))
 }

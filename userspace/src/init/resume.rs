@@ -7,7 +7,7 @@ use kjump_target::{Access, Spec};
 use super::options::{Fallback, Options};
 use super::{say, system};
 use crate::cmd::restore::{machine_here, Place};
-use crate::cmd::resume::{open, source_of};
+use crate::cmd::resume::{forbidden, open, source_of};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::go_on;
@@ -75,12 +75,9 @@ pub fn from_bootloader(options: &Options) -> Result<()> {
         let source = source.ok_or(Error::NoTarget)?;
         Ok((Spec::parse(&source)?, source))
     });
-    let no = line
-        .split_whitespace()
-        .any(|w| w == "noresume" || w == "kjump.noresume");
     let (error, claimed) = match &spec {
         Err(e) => (e.to_string(), false),
-        Ok(_) if no => ("the command line says noresume".into(), false),
+        Ok(_) if forbidden(&line) => ("the command line says noresume".into(), false),
         Ok((spec, source)) => match restore(&device, source, spec) {
             Ok(Failed::Untouched(e)) | Err(e) => (e.to_string(), false),
             Ok(Failed::Begun(e, _)) => (e.to_string(), true),

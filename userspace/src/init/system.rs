@@ -94,11 +94,6 @@ fn exit_code(status: WaitStatus) -> u32 {
         .unwrap_or(255)
 }
 
-/// A quarter of a second, for a disk to appear.
-pub fn moment() {
-    std::thread::sleep(Duration::from_millis(250));
-}
-
 /// What this kernel needed of its memory, in words: for users who wonder how small a window may be.
 pub fn peak_memory() -> String {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();

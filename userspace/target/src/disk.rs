@@ -1,11 +1,10 @@
-//! An open device or file, read and written past the page cache.
+//! Opening devices and files past the page cache.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use kjump_image::{Source, Target};
 use rustix::fs::{major, minor, OFlags};
 use rustix::io::Errno;
 
@@ -82,57 +81,5 @@ pub fn open_direct(path: &Path, access: Access, flags: OFlags) -> io::Result<Fil
     match open(flags | OFlags::DIRECT) {
         Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => open(flags),
         other => other,
-    }
-}
-
-/// An open device or file of fixed size.
-#[derive(Debug)]
-pub struct Disk {
-    file: File,
-    size: u64,
-}
-
-impl Disk {
-    /// Takes over what was opened.
-    pub fn new(mut file: File) -> io::Result<Self> {
-        let size = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, size })
-    }
-
-    /// Bytes.
-    pub fn len(&self) -> u64 {
-        self.size
-    }
-}
-
-impl Target for Disk {
-    fn size(&self) -> Option<u64> {
-        Some(self.size)
-    }
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        // On a block device this also empties the drive's own cache.
-        self.file.sync_data()
-    }
-}
-
-impl Source for Disk {
-    fn size(&self) -> Option<u64> {
-        Some(self.size)
-    }
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut done = 0;
-        // Lengths stay whole blocks up to the end of a file that is not made of such: O_DIRECT.
-        while done < buf.len() && offset + (done as u64) < self.size {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use kjump_image::Extent;
+use kjump_image::{Device, Extent};
 use rustix::fs::{
     fallocate, fstatfs, major, minor, statx, AtFlags, FallocateFlags, OFlags, StatxFlags,
 };
@@ -16,7 +16,7 @@ use zerocopy::IntoBytes;
 
 use crate::block::{blocks, BLOCK64};
 use crate::blocks::BlockDevice;
-use crate::disk::{open_direct, Access, Disk};
+use crate::disk::{open_direct, Access};
 use crate::error::{io, Error};
 use crate::fiemap::extents;
 use crate::map::{encode, Map};
@@ -138,7 +138,7 @@ impl System {
         let mut opened = Opened::file(path, Access::Write)?;
         let raw = self.open_device(&place.device, Access::Read)?;
         let name = path.display().to_string();
-        opened.lies_at(place, Disk::new(raw).map_err(io(name))?, &list);
+        opened.lies_at(place, Device::new(raw).map_err(io(name))?, &list);
         Ok(opened)
     }
 
@@ -192,9 +192,9 @@ impl System {
     fn check_place(&self, path: &Path, device: BlockDevice, list: &[Extent]) -> Result<FilePlace> {
         let offset = list.first().map_or(0, |e| e.offset);
         let name = format!("{}:{offset}", device.path().display());
-        let disk = Disk::new(self.open_device(&device, Access::Read)?);
+        let disk = Device::new(self.open_device(&device, Access::Read)?);
         let mut disk = disk.map_err(io(name.as_str()))?;
-        let size = disk.len();
+        let size = disk.length();
         let read = |at, block: &mut _| read_block(&mut disk, at, block);
         match Map::read(read, offset, size, &name) {
             Err(Error::NoMap { .. }) => Err(not_made(path)),

@@ -5,12 +5,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use kjump_image::{Extent, Extents, Source, Target};
+use kjump_image::{Device, Extent, Extents, Source, Target};
 use rustix::fs::OFlags;
 
 use crate::block::{down, Block, BLOCK64};
 use crate::blocks::BlockDevice;
-use crate::disk::{open_direct, Access, Disk};
+use crate::disk::{open_direct, Access};
 use crate::error::{io as failed, Error};
 use crate::file::FilePlace;
 use crate::map::{self, Map};
@@ -23,7 +23,7 @@ use crate::Result;
 #[derive(Debug)]
 pub struct Opened {
     /// All of it, a block map too.
-    area: Extents<Disk>,
+    area: Extents<Device>,
     /// Bytes in front of the room.
     base: u64,
     /// Bytes that image and bundle share.
@@ -34,7 +34,7 @@ pub struct Opened {
     offset: Option<u64>,
     name: String,
     /// In the kernel that is to be saved, of a file: its device, and where the room starts there.
-    raw: Option<(Disk, u64)>,
+    raw: Option<(Device, u64)>,
     /// A file is writable while this lives.
     _pin: Option<Pin>,
 }
@@ -61,9 +61,9 @@ impl System {
         access: Access,
     ) -> Result<Opened> {
         let name = device.path().display().to_string();
-        let disk = Disk::new(self.open_device(&device, access)?);
+        let disk = Device::new(self.open_device(&device, access)?);
         let mut disk = disk.map_err(failed(name.as_str()))?;
-        let size = disk.len();
+        let size = disk.length();
         let Some(first) = offset else {
             let all = Extent {
                 offset: 0,
@@ -100,8 +100,8 @@ impl System {
 }
 
 impl Opened {
-    fn new(disk: Disk, extents: &[Extent], base: u64, name: String) -> Result<Self> {
-        let size = disk.len();
+    fn new(disk: Device, extents: &[Extent], base: u64, name: String) -> Result<Self> {
+        let size = disk.length();
         // A map's extents were checked, and so cannot fail here.
         let area = Extents::new(disk, Some(size), extents);
         let area = area.map_err(|e| failed(name.as_str())(io::Error::other(e)))?;
@@ -147,10 +147,10 @@ impl Opened {
         let name = path.display().to_string();
         let open = |access| {
             let file = open_direct(path, access, OFlags::empty());
-            file.and_then(Disk::new).map_err(failed(name.as_str()))
+            file.and_then(Device::new).map_err(failed(name.as_str()))
         };
         let mut disk = open(Access::Read)?;
-        let length = down(disk.len());
+        let length = down(disk.length());
         let mut first = Block::ZERO;
         let base = match length {
             0 => 0,
@@ -177,7 +177,7 @@ impl Opened {
     }
 
     /// Says where the file lies, `extents` on the device `raw`.
-    pub(crate) fn lies_at(&mut self, place: FilePlace, raw: Disk, extents: &[Extent]) {
+    pub(crate) fn lies_at(&mut self, place: FilePlace, raw: Device, extents: &[Extent]) {
         (self.device, self.offset) = (Some(place.device), Some(place.offset));
         let mut before = self.base;
         let first = extents.iter().find_map(|e| {
@@ -244,7 +244,7 @@ impl Opened {
 }
 
 /// Fills a block; the device has it.
-pub fn read_block(disk: &mut Disk, at: u64, block: &mut Block) -> io::Result<()> {
+pub fn read_block(disk: &mut Device, at: u64, block: &mut Block) -> io::Result<()> {
     match disk.read_at(at, &mut block.0)? {
         n if n == block.0.len() => Ok(()),
         _ => Err(ErrorKind::UnexpectedEof.into()),
