@@ -11,6 +11,7 @@
 //! | `Platform` | interrupt controllers and timers: quiet on the way out, as before on the way back |
 //! | `timestamp`, `timestamp_khz` | a clock that runs while the kernel's own do not |
 //! | `local_apic`, `is_boot_cpu` | what the stub's INIT needs, and whom it must not hit |
+//! | `registers`, `PRSTATUS_*`, `ELF_MACHINE` | what is in an ELF core of this architecture |
 //! | `fingerprint` | 32 bits that tell this CPU from another |
 
 #[cfg(target_arch = "x86")]

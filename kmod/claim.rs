@@ -37,12 +37,21 @@ impl Claimed {
         Ok(Self { gate, ranges })
     }
 
-    /// Readies the entry at `entry`, with `params` in ESI; both physical, bytes.
+    /// Where it is entered, physical; 0 if nobody has said yet.
+    pub(crate) fn target(&self) -> u32 {
+        self.gate.answers().target
+    }
+
+    /// Readies the entry at `entry`, with `params` in ESI; both physical, bytes. An entry of 0
+    /// leaves them as they were said before.
     ///
     /// # Errors
     ///
-    /// `EADDRNOTAVAIL` for an entry outside what was claimed.
+    /// `EADDRNOTAVAIL` for an entry outside what was claimed, or if none was said.
     pub(crate) fn aim(&mut self, entry: u64, params: u64) -> Result {
+        if entry == 0 && self.target() != 0 {
+            return Ok(());
+        }
         let inside = |at: u64| self.ranges.iter().any(|r| r.start <= at && at < r.end);
         if !inside(entry) || (params != 0 && !inside(params)) {
             return Err(EADDRNOTAVAIL);

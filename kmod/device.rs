@@ -34,7 +34,10 @@ macro_rules! arguments {
         )*
     };
 }
-arguments!(Prepare, Segment, Commit, Jump, Back, Unload, Status, Request, Claim, Enter, Range);
+arguments!(
+    Prepare, Segment, Commit, Jump, Back, Unload, Status, Request, Label, Select, List, Listed,
+    Claim, Enter, Range
+);
 
 /// Copies the argument in, lets `f` act on it, and copies it out: also when `f` fails, as it may
 /// say there what failed.
@@ -58,10 +61,11 @@ fn exchange<T: FromBytes + AsBytes>(arg: usize, f: impl FnOnce(&mut T) -> Result
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         if !sys::capable() {
             return Err(EPERM);
         }
+        sys::old_seekable(file);
         let opener = OPENERS.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(KBox::new(Self { opener }, GFP_KERNEL)?)
     }
@@ -84,7 +88,7 @@ impl MiscDevice for Device {
             abi::IOC_BACK => exchange(arg, session::back)?,
             abi::IOC_UNLOAD => exchange(arg, |a| session::unload(opener, a))?,
             abi::IOC_STATUS => exchange(arg, |a| {
-                session::status(a);
+                session::status(opener, a);
                 Ok(())
             })?,
             abi::IOC_HANDOFF => session::with_handoff(|block| {
@@ -93,6 +97,9 @@ impl MiscDevice for Device {
                     .write_slice(block)
             })?,
             abi::IOC_REQUEST => exchange(arg, |a| session::request(opener, a))?,
+            abi::IOC_LABEL => exchange(arg, |a| session::label(opener, a))?,
+            abi::IOC_SELECT => exchange(arg, |a| session::select(opener, a))?,
+            abi::IOC_LIST => exchange(arg, session::list)?,
             abi::IOC_CLAIM => exchange(arg, |a| session::claim(opener, a))?,
             abi::IOC_ENTER => exchange(arg, |a| session::enter(opener, a))?,
             _ => return Err(ENOTTY),
@@ -109,7 +116,14 @@ impl MiscDevice for Device {
 
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
-        let done = old::read(position, iov.len(), |bytes| iov.copy_to_iter(bytes))?;
+        let opener = kiocb.file().opener;
+        let length = iov.len();
+        let copy = |bytes: &[u8]| iov.copy_to_iter(bytes);
+        let done = if old::present() {
+            old::read(position, length, copy)?
+        } else {
+            session::read_peer(opener, position, length, copy)?
+        };
         if done == 0 && !iov.is_empty() {
             return Err(EFAULT);
         }

@@ -50,6 +50,7 @@ pub(crate) fn fill(block: &mut Handoff, contents: &Contents) -> Result {
     let length = release.len().min(block.release.len() - 1);
     block.release[..length].copy_from_slice(&release[..length]);
     block.fingerprint = u64::from(ranges_crc(block)) | (u64::from(arch::fingerprint()) << 32);
+    block.load_uuid = sys::random();
     block.window_end = contents.window_end.into();
     block.jump_back_entry = contents.jump_back_entry.into();
     block.list = contents.list.into();
@@ -66,6 +67,12 @@ pub(crate) fn fill(block: &mut Handoff, contents: &Contents) -> Result {
 pub(crate) fn request(block: &mut Handoff, text: &[u8]) {
     block.request = [0; REQUEST_SIZE];
     block.request[..text.len()].copy_from_slice(text);
+    seal(block);
+}
+
+/// Tells where the core headers are, which need the block's address themselves.
+pub(crate) fn core_headers(block: &mut Handoff, phys: u32) {
+    block.elfcorehdr = phys.into();
     seal(block);
 }
 

@@ -13,9 +13,11 @@ mod abi;
 mod arch;
 mod claim;
 mod device;
+mod elf;
 mod gate;
 mod handoff;
 mod jump;
+mod kimgcore;
 mod list;
 mod load;
 mod old;
@@ -23,10 +25,12 @@ mod oneway;
 mod page_map;
 mod pages;
 mod panic;
+mod passage;
 mod peer;
 mod rungs;
 mod session;
 mod sys;
+mod vmcore;
 mod window;
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
@@ -54,11 +58,12 @@ module! {
     },
 }
 
-/// Fields are dropped in order: no new callers, no more panics heard, then the session.
+/// Fields are dropped in order: no new callers, no new readers, no more panics heard, then the session.
 #[pin_data]
 struct Kjump {
     #[pin]
     device: MiscDeviceRegistration<device::Device>,
+    _kimgcore: Option<sys::KimgcoreFile>,
     _panics: sys::PanicWatch,
     _session: session::Guard,
 }
@@ -78,6 +83,7 @@ impl kernel::InPlaceModule for Kjump {
                 }
             },
             _panics: sys::PanicWatch::start(),
+            _kimgcore: sys::KimgcoreFile::new(),
             device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"kjump" }),
         })
     }

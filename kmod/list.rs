@@ -124,6 +124,34 @@ impl ExchangeList {
         self.shadow.iter().map(Page::frame).for_each(f);
     }
 
+    /// Calls `f` with window and shadow address of each entry.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(u32, u32) -> Result) -> Result {
+        for index in 0..self.len() {
+            let entry = self.entry(index);
+            f(page_of(entry.window), page_of(entry.shadow))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the window address of each entry whose contents of the peer's matter.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`.
+    pub(crate) fn for_each_theirs(&self, mut f: impl FnMut(u32) -> Result) -> Result {
+        for index in 0..self.len() {
+            let entry = self.entry(index);
+            if self.is_theirs(index) && !self.is_fixed(index) {
+                f(page_of(entry.window))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks `ours` for each window frame whether our contents matter, and notes the answer.
     pub(crate) fn mark_ours(&mut self, mut ours: impl FnMut(u32) -> bool) {
         for index in 0..self.len() {
@@ -144,4 +172,9 @@ impl ExchangeList {
             }
         }
     }
+}
+
+/// An entry's word without its flags: the page's address.
+fn page_of(word: u32) -> u32 {
+    word & !(PAGE_SIZE as u32 - 1)
 }

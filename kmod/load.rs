@@ -5,7 +5,7 @@
 //! A [`Preparation`] takes segments; [`Preparation::commit`] consumes it and gives a [`Load`].
 //! Dropping either gives all pages back, zeroed.
 
-use crate::abi::{self, Handoff};
+use crate::abi::{self, CoreNote, Handoff, PeerNote};
 use crate::gate::Gate;
 use crate::handoff;
 use crate::jump::Side;
@@ -13,6 +13,7 @@ use crate::list::ExchangeList;
 use crate::oneway;
 use crate::page_map::{Counts, PageMap};
 use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
+use crate::vmcore::CoreHeaders;
 use crate::window;
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice, UserSliceReader};
@@ -34,6 +35,8 @@ pub(crate) struct WindowLoad {
     handoff: Page,
     page_map: PageMap,
     peer_map: Option<Page>,
+    headers: Option<CoreHeaders>,
+    label: KVec<u8>,
     window_end: u32,
 }
 
@@ -44,6 +47,9 @@ pub(crate) struct Load {
     handoff: Option<Page>,
     page_map: Option<PageMap>,
     peer_map: Option<Page>,
+    headers: Option<CoreHeaders>,
+    /// What the load is, in words.
+    label: KVec<u8>,
     /// Bytes; 0 if the load goes one way.
     pub(crate) window_end: u32,
     /// Physical address where the peer is entered next.
@@ -108,11 +114,13 @@ impl Preparation {
         if request.flags & abi::PREPARE_ONE_WAY != 0 {
             request.jump_back_entry = 0;
             request.handoff = 0;
+            request.elfcorehdr = 0;
             return Ok(Self::OneWay(oneway::Staged::new()));
         }
         let load = WindowLoad::new(window::check_end(request.window_end)?)?;
         request.jump_back_entry = load.gate.entry().into();
         request.handoff = load.handoff.phys().into();
+        request.elfcorehdr = load.headers.as_ref().map_or(0, CoreHeaders::phys).into();
         Ok(Self::Window(load))
     }
 
@@ -122,6 +130,17 @@ impl Preparation {
         match self {
             Self::Window(load) => load.segment(destination),
             Self::OneWay(staged) => staged.segment(destination),
+        }
+    }
+
+    /// As [`Load::label`].
+    pub(crate) fn label(&mut self, text: KVec<u8>) -> Result {
+        match self {
+            Self::Window(load) => {
+                load.label = text;
+                Ok(())
+            }
+            Self::OneWay(_) => Err(EOPNOTSUPP),
         }
     }
 
@@ -143,6 +162,8 @@ impl Preparation {
                     handoff: None,
                     page_map: None,
                     peer_map: None,
+                    headers: None,
+                    label: KVec::new(),
                     window_end: 0,
                     target: entry,
                     jumps: 0,
@@ -186,6 +207,17 @@ impl WindowLoad {
                 },
             },
         )?;
+        let note = CoreNote {
+            version: 1,
+            size: size_of::<CoreNote>() as u32,
+            jump_back_entry: gate.entry().into(),
+            handoff: block.phys().into(),
+            window_end: window_end.into(),
+            fingerprint: block.view::<Handoff>().fingerprint,
+        };
+        let headers = CoreHeaders::new(&list, &note, &mut source)?;
+        let at = headers.as_ref().map_or(0, CoreHeaders::phys);
+        handoff::core_headers(block.view_mut(), at);
         gate.publish(block.phys());
         let control = gate.control();
         control.list = list.phys();
@@ -197,6 +229,8 @@ impl WindowLoad {
             handoff: block,
             page_map,
             peer_map,
+            headers,
+            label: KVec::new(),
             window_end,
         })
     }
@@ -239,6 +273,8 @@ impl WindowLoad {
             handoff,
             page_map,
             peer_map,
+            headers,
+            label,
             window_end,
         } = self;
         Ok(Load {
@@ -247,6 +283,8 @@ impl WindowLoad {
             handoff: Some(handoff),
             page_map: Some(page_map),
             peer_map,
+            headers,
+            label,
             window_end,
             target: entry,
             jumps: 0,
@@ -274,7 +312,8 @@ impl Load {
     pub(crate) fn kept_pages(&self) -> u32 {
         let maps = u32::from(self.handoff.is_some())
             + u32::from(self.peer_map.is_some())
-            + self.page_map.as_ref().map_or(0, PageMap::pages);
+            + self.page_map.as_ref().map_or(0, PageMap::pages)
+            + self.headers.as_ref().map_or(0, CoreHeaders::pages);
         Gate::PAGES + (self.list.len() + self.list.list_pages()) as u32 + maps
     }
 
@@ -296,6 +335,35 @@ impl Load {
         let page = self.handoff.as_mut().ok_or(EOPNOTSUPP)?;
         handoff::request(page.view_mut(), text);
         Ok(())
+    }
+
+    /// Says what the load is, in words.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if it goes one way.
+    pub(crate) fn label(&mut self, text: KVec<u8>) -> Result {
+        if self.is_one_way() {
+            return Err(EOPNOTSUPP);
+        }
+        self.label = text;
+        Ok(())
+    }
+
+    /// What a core of the peer has to say, and the load's label; `None` if nobody comes back.
+    pub(crate) fn peer_note(&self) -> Option<(PeerNote, &[u8])> {
+        let block: &Handoff = self.handoff.as_ref()?.view();
+        let note = PeerNote {
+            version: 1,
+            size: size_of::<PeerNote>() as u32,
+            entry: self.target.into(),
+            boot_params: self.gate.answers().params.into(),
+            window_end: self.window_end.into(),
+            fingerprint: block.fingerprint,
+            jumps: self.jumps,
+            reserved: 0,
+        };
+        Some((note, &self.label))
     }
 
     /// Takes the text back.
@@ -333,6 +401,9 @@ impl Side for Load {
         }
         if let Some(map) = &mut self.page_map {
             map.mark(&self.list);
+        }
+        if let Some(headers) = &mut self.headers {
+            headers.note_registers();
         }
     }
 

@@ -45,6 +45,17 @@ impl Page {
         Ok(Self(page))
     }
 
+    /// Allocates `1 << order` of them, one after the other, wherever they lie; `None` if that
+    /// cannot be had without effort. Pages that the iterator still has when it is dropped are
+    /// lost, so it is to be run to its end.
+    fn block(order: u32) -> Option<impl Iterator<Item = Self>> {
+        let first = memory::block_alloc(order)?;
+        let count = 1usize << order;
+        ALLOCATED.fetch_add(count as u32, Ordering::Relaxed);
+        // SAFETY: inside the block.
+        Some((0..count).map(move |n| Self(unsafe { first.add(n * PAGE_SIZE) })))
+    }
+
     /// Physical address, bytes.
     pub(crate) fn phys(&self) -> u32 {
         memory::phys(self.0)
@@ -128,10 +139,18 @@ impl Forbidden for Nowhere {
     }
 }
 
-/// Hands out pages outside what is forbidden.
+/// The largest block that is asked for: 4 MiB, which the buddy allocator has as its largest too.
+const LARGEST: u32 = 10;
+
+/// Hands out pages outside what is forbidden: where many are expected, in blocks, so that what is
+/// made of them is in few pieces.
 pub(crate) struct PageSource<'a> {
     forbidden: &'a dyn Forbidden,
     passed_over: KVVec<Page>,
+    /// Pages of a block, the next one last.
+    pool: KVVec<Page>,
+    /// Order of the next block.
+    order: u32,
 }
 
 impl<'a> PageSource<'a> {
@@ -140,6 +159,67 @@ impl<'a> PageSource<'a> {
         Self {
             forbidden,
             passed_over: KVVec::new(),
+            pool: KVVec::new(),
+            order: 0,
+        }
+    }
+
+    /// Says that about `pages` are going to be asked for.
+    pub(crate) fn expect(&mut self, pages: u32) {
+        self.order = pages.max(1).ilog2().min(LARGEST);
+    }
+
+    /// Fills the pool with a block, or leaves it empty if there is none to be had.
+    fn refill(&mut self) -> Result {
+        while self.order > 0 {
+            let count = 1 << self.order;
+            self.pool.reserve(count, GFP_KERNEL)?;
+            self.passed_over.reserve(count, GFP_KERNEL)?;
+            let Some(pages) = Page::block(self.order) else {
+                self.order -= 1;
+                continue;
+            };
+            // Nothing fails from here on: there is room for all.
+            for page in pages {
+                let to = if self.forbidden.forbids(page.frame()) {
+                    &mut self.passed_over
+                } else {
+                    &mut self.pool
+                };
+                to.push(page, GFP_KERNEL)?;
+            }
+            self.pool.reverse();
+            if !self.pool.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// `1 << order` zeroed pages, one after the other, outside what is forbidden; `None` if they
+    /// cannot be had.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn block(&mut self, order: u32) -> Result<Option<KVVec<Page>>> {
+        // Each try keeps a block of the window from being offered again.
+        loop {
+            let mut pages = KVVec::with_capacity(1 << order, GFP_KERNEL)?;
+            let Some(block) = Page::block(order) else {
+                return Ok(None);
+            };
+            let mut good = true;
+            for page in block {
+                good &= !self.forbidden.forbids(page.frame());
+                pages.push(page, GFP_KERNEL)?;
+            }
+            if good {
+                return Ok(Some(pages));
+            }
+            for page in pages {
+                self.passed_over.push(page, GFP_KERNEL)?;
+            }
         }
     }
 
@@ -152,6 +232,12 @@ impl<'a> PageSource<'a> {
         loop {
             if kernel::current!().signal_pending() {
                 return Err(EINTR);
+            }
+            if self.pool.is_empty() {
+                self.refill()?;
+            }
+            if let Some(page) = self.pool.pop() {
+                return Ok(page);
             }
             let page = Page::new()?;
             if !self.forbidden.forbids(page.frame()) {

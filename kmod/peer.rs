@@ -10,7 +10,7 @@ use crate::old;
 use crate::pages::{Nowhere, Page, PageSource, PAGE_SIZE};
 use crate::panic::{self, PanicExit};
 use crate::sys::memory::{self, FreeFill};
-use crate::sys::OldMemory;
+use crate::sys::{self, OldMemory};
 use core::mem::offset_of;
 use kernel::prelude::*;
 
@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     entry: u32,
     /// That kernel's handoff block; `None` if it left none (mainline's kexec).
     block: Option<OldMemory>,
+    /// Which load of it this is; what was said of old memory at boot is about this load only.
+    load: [u8; 16],
     /// Its peer map.
     map: Option<OldMemory>,
     window_end: u32,
@@ -66,6 +68,7 @@ impl Peer {
             gate: Gate::new(&mut source)?,
             entry,
             block: None,
+            load: [0; 16],
             map: None,
             window_end: 0,
             block_phys: 0,
@@ -76,6 +79,7 @@ impl Peer {
                 None
             },
         };
+        peer.load = block_of(&memory).load_uuid;
         peer.adopt(memory, address as u32)?;
         Ok(peer)
     }
@@ -110,6 +114,11 @@ impl Peer {
         self.map = None;
         if let Err(e) = self.read_slot() {
             pr_warn!("entered without a handoff ({e:?}): old memory is not to be had\n");
+        }
+        let load = self.block.as_ref().map(|m| block_of(m).load_uuid);
+        if load != Some(self.load) {
+            // It shows what is at the addresses of another load.
+            sys::hide_vmcore();
         }
     }
 

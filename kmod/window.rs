@@ -36,12 +36,14 @@ pub(crate) fn check_end(end: u64) -> Result<u32> {
 /// `ENOMEM`.
 pub(crate) fn build_list(end: u32, source: &mut PageSource<'_>) -> Result<ExchangeList> {
     let mut list = ExchangeList::new();
+    source.expect(end / PAGE_SIZE as u32);
     let shadow = source.page()?;
     list.push(0, ENTRY_OURS | ENTRY_FIXED, shadow, 0, source)?;
     for frame in (1..end / PAGE_SIZE as u32).filter(|&frame| memory::is_ram(frame)) {
         let shadow = source.page()?;
         list.push(frame, ENTRY_OURS, shadow, 0, source)?;
     }
+    source.expect(1);
     Ok(list)
 }
 

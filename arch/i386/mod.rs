@@ -4,11 +4,15 @@
 
 mod apic;
 mod control;
+mod core;
 mod cpu;
 mod hpet;
 mod paging;
 pub(crate) mod stub;
 
+pub(crate) use self::core::{
+    registers, ELF_MACHINE, PRSTATUS_PID, PRSTATUS_REGISTERS, PRSTATUS_SIZE,
+};
 pub(crate) use control::{feature, ControlPage};
 pub(crate) use cpu::{fingerprint, is_boot_cpu, local_apic, timestamp};
 pub(crate) use paging::IdentityTables;

@@ -6,7 +6,9 @@ use super::{lockdown, Opener, State, SESSION, SYMBOLS, TESTING};
 use crate::abi::{self, STATUS_NONE};
 use crate::jump;
 use crate::old;
+use crate::passage::Passage;
 use crate::rungs::Options;
+use crate::sys::symbols::Symbols;
 use kernel::prelude::*;
 
 /// Flags and knob of a jump, checked.
@@ -39,21 +41,23 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     request.status = STATUS_NONE;
 
     let mut session = SESSION.lock();
-    match session.state {
-        State::Empty | State::Preparing(_) | State::Claimed(_) => return Err(ENODATA),
-        State::Away => return Err(EINPROGRESS),
+    let place = session.place(opener)?;
+    match place.state {
         State::Peer(_) => return Err(EXDEV),
         State::Loaded(_) | State::Returned(_) => {}
+        _ => return Err(ENODATA),
     }
-    session.claim(opener)?;
-    let (mut load, resident) = match core::mem::replace(&mut session.state, State::Away) {
+    place.claim(opener)?;
+    let name = place.name;
+    let (mut load, resident) = match core::mem::replace(&mut place.state, State::Away) {
         State::Loaded(load) => (load, false),
         State::Returned(load) => (load, true),
         other => {
-            session.state = other;
+            place.state = other;
             return Err(ENODATA);
         }
     };
+    session.away = true;
     drop(session);
 
     load.address(request.command);
@@ -63,14 +67,20 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     load.forget_request();
 
     let mut session = SESSION.lock();
-    let last = &mut session.last;
+    session.generation += 1;
+    session.away = false;
+    // Nobody can have taken it away meanwhile.
+    let index = session.places.iter().position(|p| p.name == name);
+    let place = &mut session.places[index.ok_or(ENODEV)?];
+    let last = &mut place.last;
     last.stamps = record.stamps;
     if let Err(e) = result {
-        session.state = if resident {
+        place.state = if resident {
             State::Returned(load)
         } else {
             State::Loaded(load)
         };
+        session.last.stamps = record.stamps;
         return Err(e);
     }
     if let Some(mailbox) = load.answer() {
@@ -84,12 +94,14 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     last.peer_kept = answers.peer_kept;
     let again = load.came_back();
     last.jumps = load.jumps;
-    session.state = if again {
-        State::Returned(load)
+    let last = *last;
+    if again {
+        place.state = State::Returned(load);
     } else {
-        session.owner = None;
-        State::Empty
-    };
+        place.release();
+    }
+    session.last = last;
+    session.tidy();
     Ok(())
 }
 
@@ -98,28 +110,35 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
 /// # Errors
 ///
 /// `ENODEV` if this kernel is no peer; `ENOLINK` if there is nowhere to go back to; `EINPROGRESS`;
-/// what the rung that failed reported.
+/// what the rung that failed reported; with an entry those of [`back_to`].
 pub(crate) fn back(request: &mut abi::Back) -> Result {
-    let options = options(request.flags, request.fail_at, request.reserved)?;
+    let options = options(request.flags, request.fail_at, [request.reserved, 0])?;
     let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
     request.failed_rung = 0;
+    if request.entry != 0 {
+        return back_to(request, options, symbols);
+    }
     if request.status > abi::STATUS_MAX {
         return Err(EINVAL);
     }
 
     let mut session = SESSION.lock();
-    let mut peer = match core::mem::replace(&mut session.state, State::Away) {
+    if session.away {
+        return Err(EINPROGRESS);
+    }
+    let place = session.places.first_mut().ok_or(ENODEV)?;
+    let mut peer = match core::mem::replace(&mut place.state, State::Away) {
         State::Peer(peer) => peer,
-        State::Away => return Err(EINPROGRESS),
         other => {
-            session.state = other;
+            place.state = other;
             return Err(ENODEV);
         }
     };
     if peer.entry() == 0 {
-        session.state = State::Peer(peer);
+        place.state = State::Peer(peer);
         return Err(ENOLINK);
     }
+    session.away = true;
     drop(session);
 
     peer.answer(request.status, &request.reason);
@@ -139,6 +158,45 @@ pub(crate) fn back(request: &mut abi::Back) -> Result {
     if result.is_ok() {
         session.last.jumps += 1;
     }
-    session.state = State::Peer(peer);
+    session.away = false;
+    if let Some(place) = session.places.first_mut() {
+        place.state = State::Peer(peer);
+    }
+    result
+}
+
+/// The way back without a handoff, to the address that was given. Nothing is known afterwards that
+/// was not known before.
+///
+/// # Errors
+///
+/// `EXDEV` in a peer, which knows the way; `EEXIST` if something is loaded; `EINPROGRESS`; `EPERM`
+/// under lockdown; what the rung that failed reported.
+fn back_to(request: &mut abi::Back, options: Options, symbols: &Symbols) -> Result {
+    lockdown()?;
+    let mut session = SESSION.lock();
+    if session.away {
+        return Err(EINPROGRESS);
+    }
+    let place = session.places.first_mut().ok_or(ENODEV)?;
+    match place.state {
+        State::Empty => place.state = State::Away,
+        State::Peer(_) => return Err(EXDEV),
+        _ => return Err(EEXIST),
+    }
+    session.away = true;
+    drop(session);
+
+    let result = Passage::new(request.entry).and_then(|mut passage| {
+        let (record, result) = jump::jump(&mut passage, symbols, options);
+        request.failed_rung = record.failed_rung;
+        result
+    });
+
+    let mut session = SESSION.lock();
+    session.away = false;
+    if let Some(place) = session.places.first_mut() {
+        place.state = State::Empty;
+    }
     result
 }

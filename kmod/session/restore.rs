@@ -35,29 +35,33 @@ fn ranges(request: &abi::Claim) -> Result<KVec<abi::Range>> {
 /// lockdown; `EFAULT`; `ENOMEM`.
 pub(crate) fn claim(opener: Opener, request: &abi::Claim) -> Result {
     lockdown()?;
-    if request.flags != 0 || request.reserved != 0 {
+    if request.flags & !abi::CLAIM_KEEP != 0 || request.reserved != 0 {
         return Err(EOPNOTSUPP);
     }
     let ranges = ranges(request)?;
     claim::check(&ranges)?;
     let mut session = SESSION.lock();
-    match &session.state {
+    if session.away {
+        return Err(EINPROGRESS);
+    }
+    if session.places.len() > 1 {
+        return Err(EEXIST);
+    }
+    let place = session.places.first_mut().ok_or(ENODEV)?;
+    match &place.state {
         State::Empty => {}
         State::Peer(peer) if peer.owns(&ranges) => {}
         State::Peer(_) => return Err(EADDRNOTAVAIL),
-        State::Preparing(_) | State::Loaded(_) | State::Returned(_) | State::Claimed(_) => {
-            return Err(EEXIST)
-        }
-        State::Away => return Err(EINPROGRESS),
+        _ => return Err(EEXIST),
     }
-    session.claim(opener)?;
-    session.keep = false;
+    place.claim(opener)?;
+    place.keep = request.flags & abi::CLAIM_KEEP != 0;
     match Claimed::new(ranges).and_then(|claimed| Ok(KBox::new(claimed, GFP_KERNEL)?)) {
         // A peer's way back ends here.
-        Ok(claimed) => session.state = State::Claimed(claimed),
+        Ok(claimed) => place.state = State::Claimed(claimed),
         Err(e) => {
-            session.owner = None;
-            if let State::Peer(peer) = &session.state {
+            place.owner = None;
+            if let State::Peer(peer) = &place.state {
                 peer.stayed();
             } else {
                 old::forget();
@@ -82,22 +86,23 @@ pub(crate) fn enter(opener: Opener, request: &mut abi::Enter) -> Result {
     request.failed_rung = 0;
 
     let mut session = SESSION.lock();
-    match session.state {
-        State::Claimed(_) => session.claim(opener)?,
-        State::Away => return Err(EINPROGRESS),
+    let place = session.place(opener)?;
+    match place.state {
+        State::Claimed(_) => place.claim(opener)?,
         _ => return Err(ENODATA),
     }
-    let mut claimed = match core::mem::replace(&mut session.state, State::Away) {
+    let mut claimed = match core::mem::replace(&mut place.state, State::Away) {
         State::Claimed(claimed) => claimed,
         other => {
-            session.state = other;
+            place.state = other;
             return Err(ENODATA);
         }
     };
     if let Err(e) = claimed.aim(request.entry, request.boot_params) {
-        session.state = State::Claimed(claimed);
+        place.state = State::Claimed(claimed);
         return Err(e);
     }
+    session.away = true;
     drop(session);
 
     old::forget();
@@ -107,6 +112,9 @@ pub(crate) fn enter(opener: Opener, request: &mut abi::Enter) -> Result {
 
     let mut session = SESSION.lock();
     session.last.stamps = record.stamps;
-    session.state = State::Claimed(claimed);
+    session.away = false;
+    if let Some(place) = session.places.first_mut() {
+        place.state = State::Claimed(claimed);
+    }
     result.and(again)
 }

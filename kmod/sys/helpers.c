@@ -13,6 +13,8 @@
 #include <linux/panic_notifier.h>
 #include <linux/pci.h>
 #include <linux/pm.h>
+#include <linux/random.h>
+#include <linux/sched.h>
 #include <linux/security.h>
 #include <linux/suspend.h>
 #include <linux/utsname.h>
@@ -241,6 +243,16 @@ int kjh_locked_down(void)
 const char *kjh_release(void)
 {
 	return init_utsname()->release;
+}
+
+u32 kjh_task_pid(void)
+{
+	return task_pid_nr(current);
+}
+
+void kjh_random(void *out, u32 size)
+{
+	get_random_bytes(out, size);
 }
 
 u32 kjh_tsc_khz(void)

@@ -14,6 +14,7 @@
 /* Memory */
 void *kjh_page_alloc(void);
 void kjh_page_free(void *page);
+void *kjh_block_alloc(u32 order);
 u32 kjh_phys(const void *page);
 u32 kjh_page_offset(void);
 u32 kjh_low_memory_end(void);
@@ -31,6 +32,8 @@ void kjh_fill_page(u32 pfn, u32 how);
 #define KJH_FILL_NONE 0
 #define KJH_FILL_ZERO 1
 #define KJH_FILL_POISON 2
+
+u32 kjh_vmcoreinfo(void *out, u32 room);
 
 /* Devices' registers, other kernels' memory */
 bool kjh_find_resource(const char *prefix, u32 index, u32 *start);
@@ -65,12 +68,21 @@ const char *kjh_release(void);
 u32 kjh_tsc_khz(void);
 bool kjh_read_msr(u32 msr, u32 *low, u32 *high);
 void kjh_watch_panics(bool on);
+u32 kjh_task_pid(void);
+void kjh_random(void *out, u32 size);
+bool kjh_kimgcore_add(void);
+void kjh_kimgcore_remove(void);
+void kjh_vmcore_hide(void);
+void kjh_old_seekable(void *file);
 int kjh_old_mmap(void *file, void *vma, bool writable);
 u32 kjh_old_insert(void *vmf, unsigned long pgoff, unsigned long pfn);
 #define KJH_FAULT_MAPPED 0x100
 void kjh_old_zap(void);
 
-/* Implemented in Rust, called from helpers.c */
+/* Implemented in Rust, called from helpers.c, old.c, proc.c */
+int kjump_kimgcore_open(void **opened);
+void kjump_kimgcore_close(void *opened);
+long kjump_kimgcore_read(void *opened, u32 at, unsigned long buf, u32 size);
 u32 kjump_old_fault(void *vmf, unsigned long pgoff, unsigned long first, unsigned long end);
 void kjump_panicked(const char *message);
 

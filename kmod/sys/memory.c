@@ -7,6 +7,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/poison.h>
+#include <linux/vmcore_info.h>
 
 #include "helpers.h"
 
@@ -19,6 +20,20 @@ void *kjh_page_alloc(void)
 void kjh_page_free(void *page)
 {
 	free_page((unsigned long)page);
+}
+
+/*
+ * 2^@order contiguous pages from the direct map, each to be freed by itself; NULL if that cannot
+ * be had without effort.
+ */
+void *kjh_block_alloc(u32 order)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY | __GFP_NOWARN, order);
+
+	if (!page)
+		return NULL;
+	split_page(page, order);
+	return page_address(page);
 }
 
 u32 kjh_phys(const void *page)
@@ -154,4 +169,30 @@ void kjh_fill_page(u32 pfn, u32 how)
 
 	memset(page, how == KJH_FILL_POISON ? PAGE_POISON : 0, PAGE_SIZE);
 	kunmap_local(page);
+}
+
+/*
+ * The kernel's own ELF note with what tools need to know to read its memory: a copy at @out, if it
+ * fits @room bytes. Its size, or 0 if there is none.
+ */
+u32 kjh_vmcoreinfo(void *out, u32 room)
+{
+#ifdef CONFIG_VMCORE_INFO
+	phys_addr_t phys = paddr_vmcoreinfo_note();
+	const struct elf_note *note;
+	u32 size;
+
+	if (!phys || phys >= __pa(high_memory - 1))
+		return 0;
+	note = __va((unsigned long)phys);
+	if (!note->n_namesz)
+		return 0;
+	size = sizeof(*note) + ALIGN(note->n_namesz, 4) + ALIGN(note->n_descsz, 4);
+	if (size > room)
+		return 0;
+	memcpy(out, note, size);
+	return size;
+#else
+	return 0;
+#endif
 }

@@ -29,11 +29,25 @@ pub(crate) fn page_alloc() -> Result<NonNull<u8>> {
     NonNull::new(unsafe { bindings::kjh_page_alloc() }.cast()).ok_or(ENOMEM)
 }
 
+/// `1 << order` zeroed pages of the direct map, one after the other; each is freed by itself.
+/// `None` if they cannot be had without effort.
+pub(crate) fn block_alloc(order: u32) -> Option<NonNull<u8>> {
+    // SAFETY: process context that may sleep; an order beyond the allocator's is refused by it.
+    NonNull::new(unsafe { bindings::kjh_block_alloc(order) }.cast())
+}
+
+/// Copies the kernel's VMCOREINFO note, an ELF note with its header, to the start of `out`; gives
+/// its length, 0 if there is none or it does not fit.
+pub(crate) fn vmcoreinfo(out: &mut [u8]) -> usize {
+    // SAFETY: `out` is valid for `out.len()` bytes.
+    unsafe { bindings::kjh_vmcoreinfo(out.as_mut_ptr().cast(), out.len() as u32) as usize }
+}
+
 /// Gives a page back.
 ///
 /// # Safety
 ///
-/// `page` came from [`page_alloc`] and is not used any more.
+/// `page` came from [`page_alloc`] or [`block_alloc`] and is not used any more.
 pub(crate) unsafe fn page_free(page: NonNull<u8>) {
     // SAFETY: as the caller promises.
     unsafe { bindings::kjh_page_free(page.as_ptr().cast()) }

@@ -35,6 +35,44 @@ pub(crate) fn release() -> &'static [u8] {
     unsafe { CStr::from_ptr(bindings::kjh_release().cast()) }.to_bytes()
 }
 
+/// Number of the calling task.
+pub(crate) fn task_pid() -> u32 {
+    // SAFETY: process context.
+    unsafe { bindings::kjh_task_pid() }
+}
+
+/// Random bytes: what tells one load from another.
+pub(crate) fn random() -> [u8; 16] {
+    let mut out = [0; 16];
+    // SAFETY: valid for as many bytes.
+    unsafe { bindings::kjh_random(out.as_mut_ptr().cast(), out.len() as u32) };
+    out
+}
+
+/// Takes `/proc/vmcore` away, if there is one.
+pub(crate) fn hide_vmcore() {
+    // SAFETY: process context that may sleep.
+    unsafe { bindings::kjh_vmcore_hide() }
+}
+
+/// `/proc/kimgcore`, as long as it lives.
+pub(crate) struct KimgcoreFile(());
+
+impl KimgcoreFile {
+    /// Makes it; without a /proc there is none, and nobody to miss it.
+    pub(crate) fn new() -> Option<Self> {
+        // SAFETY: called once: the only caller is the module's initialisation.
+        unsafe { bindings::kjh_kimgcore_add() }.then_some(Self(()))
+    }
+}
+
+impl Drop for KimgcoreFile {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`.
+        unsafe { bindings::kjh_kimgcore_remove() };
+    }
+}
+
 /// Frequency of the time-stamp counter, kHz; 0 if there is none.
 pub(crate) fn tsc_khz() -> u32 {
     // SAFETY: reads a variable.
@@ -80,6 +118,12 @@ impl Drop for PanicWatch {
         // SAFETY: registered by `start`.
         unsafe { bindings::kjh_watch_panics(false) };
     }
+}
+
+/// Lets a file that is being opened be sought in.
+pub(crate) fn old_seekable(file: &kernel::fs::File) {
+    // SAFETY: the file belongs to an open call under way: nobody else uses its operations yet.
+    unsafe { bindings::kjh_old_seekable(file.as_ptr().cast()) }
 }
 
 /// Sets up a mapping of old memory; its faults end in [`kjump_old_fault`].
@@ -139,4 +183,40 @@ extern "C" fn kjump_panicked(message: *const core::ffi::c_char) {
     // SAFETY: panic() passes its formatted, NUL-terminated message.
     let message = unsafe { CStr::from_ptr(message.cast()) };
     crate::panic::panicked(message.to_bytes());
+}
+
+/// Called when `/proc/kimgcore` is opened; an error number, or 0 and something for the other two.
+#[no_mangle]
+extern "C" fn kjump_kimgcore_open(opened: *mut *mut core::ffi::c_void) -> i32 {
+    match crate::session::open_kimgcore() {
+        Ok(core) => {
+            // SAFETY: points to the file's private data.
+            unsafe { *opened = KBox::into_raw(core).cast() };
+            0
+        }
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// Called when a file opened by [`kjump_kimgcore_open`] is closed for the last time.
+#[no_mangle]
+extern "C" fn kjump_kimgcore_close(opened: *mut core::ffi::c_void) {
+    // SAFETY: from `kjump_kimgcore_open`, and not used any more.
+    drop(unsafe { KBox::<crate::kimgcore::Kimgcore>::from_raw(opened.cast()) });
+}
+
+/// Called to read `size` bytes from position `at` of such a file to `buf` in the caller's memory.
+#[no_mangle]
+extern "C" fn kjump_kimgcore_read(
+    opened: *mut core::ffi::c_void,
+    at: u32,
+    buf: usize,
+    size: u32,
+) -> isize {
+    // SAFETY: from `kjump_kimgcore_open`, and open; nobody changes it.
+    let core: &crate::kimgcore::Kimgcore = unsafe { &*opened.cast() };
+    match crate::session::read_kimgcore(core, at, buf, size) {
+        Ok(done) => done as isize,
+        Err(e) => e.to_errno() as isize,
+    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mappings of old memory by user space: what the kernel crate has no abstraction for. Where a page
- * is, and whether there is one, is kmod/old.rs's to say.
+ * Old memory for user space: what the kernel crate has no abstraction for, which is lseek and
+ * mappings. Where a page is, and whether there is one, is kmod/old.rs's to say.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -30,6 +30,27 @@ static void old_close(struct vm_area_struct *vma)
 	if (--old_areas == 0)
 		old_mapping = NULL;
 	mutex_unlock(&old_lock);
+}
+
+/* The kernel crate's operations, and lseek. Written once, before any file uses them. */
+static struct file_operations seekable;
+
+/*
+ * Lets an open file be sought in, so that dd and others that do not know pread can read old memory:
+ * the kernel crate gives a misc device no llseek. To be called while the file is being opened.
+ */
+void kjh_old_seekable(void *opened)
+{
+	struct file *file = opened;
+
+	mutex_lock(&old_lock);
+	if (!seekable.llseek) {
+		seekable = *file->f_op;
+		seekable.llseek = no_seek_end_llseek;
+	}
+	mutex_unlock(&old_lock);
+	/* The owner is the same, so is the reference that the file has to it. */
+	file->f_op = &seekable;
 }
 
 /* Pages mapped at one fault, aligned to as many: whoever reads or writes memory does so in order. */

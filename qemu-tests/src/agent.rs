@@ -95,6 +95,45 @@ impl Agent {
         }
     }
 
+    /// As [`Agent::take_over`], where a shell has taken commands before: what is heard after `mark`
+    /// counts.
+    pub fn give_way(
+        &mut self,
+        waiting: &Waiting,
+        mark: usize,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Output> {
+        self.number = waiting.number;
+        self.finish(mark, end, alive)
+    }
+
+    /// Waits for the end of the line with that number, in which a machine was when it was saved,
+    /// after `mark`: the machine goes back to it from the line sent last. An error if that one ends.
+    pub fn went_back(
+        &mut self,
+        mark: usize,
+        number: u32,
+        end: Instant,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Output> {
+        let verdict = format!("::rc {number} ");
+        loop {
+            match self.heard.poll_for(mark, &verdict, POLL) {
+                Wait::Found(heard) => return parse(&heard, &verdict),
+                Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(mark)),
+                Wait::Nothing => alive()?,
+            }
+            if let Some(output) = self.ended(mark) {
+                let Output { rc, text } = output?;
+                bail!("it went not back, and ended with {rc}: {text}");
+            }
+            if Instant::now() > end {
+                bail!("not back in time; last heard: \"{}\"", self.tail(mark));
+            }
+        }
+    }
+
     /// Whether the line sent last has ended, and how, without waiting.
     pub fn ended(&self, mark: usize) -> Option<Result<Output>> {
         let verdict = format!("::rc {} ", self.number);

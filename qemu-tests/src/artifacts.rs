@@ -74,14 +74,25 @@ impl Artifacts {
         self.0.join("initramfs.cpio.gz")
     }
 
+    /// The all-in-one initramfs of the seeds.
+    pub fn rootfs(&self) -> PathBuf {
+        self.0.join("rootfs.gz")
+    }
+
+    /// B's initramfs with a shell's usual tools and Debian's makedumpfile.
+    pub fn rootfs_makedumpfile(&self) -> PathBuf {
+        self.0.join("rootfs-makedumpfile.gz")
+    }
+
     /// Static busybox for A.
     pub fn busybox(&self) -> PathBuf {
         self.0.join("busybox")
     }
 
-    /// Debian's sqlite3 for i386, with its libraries: `bin/` and `lib/`.
-    pub fn sqlite(&self) -> PathBuf {
-        self.0.join("sqlite")
+    /// A package of Debian's for i386 (the list is in `xtask/src/debian.rs`): `bin/`, and `lib/`
+    /// with the libraries that its programs need.
+    pub fn debian(&self, package: &str) -> PathBuf {
+        self.0.join("debian").join(package)
     }
 
     /// The programs of `qemu-tests/guest`.

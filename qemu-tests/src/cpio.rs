@@ -12,6 +12,7 @@ pub struct Cpio {
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const SYMLINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 impl Cpio {
@@ -59,6 +60,12 @@ impl Cpio {
     /// Adds a file, executable.
     pub fn file(mut self, name: &str, contents: &[u8]) -> Self {
         self.entry(name, PROGRAM, (0, 0), contents);
+        self
+    }
+
+    /// Adds a symbolic link.
+    pub fn symlink(mut self, name: &str, target: &str) -> Self {
+        self.entry(name, SYMLINK, (0, 0), target.as_bytes());
         self
     }
 

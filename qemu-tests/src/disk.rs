@@ -62,6 +62,24 @@ pub fn ext4(image: &Path, mebibytes: u64) -> Result<()> {
     tool("mkfs.ext4", &["-q", "-F"], image).map(drop)
 }
 
+/// Creates a sparse image with an ext2 in it that has the files of a directory. It is small, so its
+/// blocks have 1 KiB.
+pub fn ext2(image: &Path, mebibytes: u64, files: &Path) -> Result<()> {
+    empty(image, mebibytes)?;
+    let files = files.display().to_string();
+    tool("mkfs.ext2", &["-q", "-F", "-d", &files], image).map(drop)
+}
+
+/// Copies a file out of the ext filesystem in an image.
+pub fn extract(image: &Path, name: &str, to: &Path) -> Result<()> {
+    let ask = format!("dump {name} {}", to.display());
+    tool("debugfs", &["-R", &ask], image)?;
+    if !to.exists() {
+        bail!("no {name} in {}", image.display());
+    }
+    Ok(())
+}
+
 /// Creates a sparse image with an empty FAT in it.
 pub fn vfat(image: &Path, mebibytes: u64) -> Result<()> {
     empty(image, mebibytes)?;

@@ -21,8 +21,9 @@ use crate::vm::{Config, Vm};
 /// How long a save or a restore, a boot of the other kernel included, may take on a busy machine.
 pub const LONG: Duration = Duration::from_secs(600);
 
-/// What limits a kernel to the window, on its command line.
-pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M";
+/// What limits a kernel to the window, on its command line. With a tmpfs, half of that little memory
+/// would be all that there is for the initramfs.
+pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M rootfstype=ramfs";
 
 /// How a saved machine comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::peer;
 
 /// A's /init. With `kjump.resume=` on the command line a saved machine is looked for before
 /// anything else happens to the disks; if there is none, or it is refused, this kernel goes on as
-/// if nothing had been. With `kjump.shell` there is a shell on the console, otherwise the agent.
+/// if nothing had been; with `kjump.snapshot` by the kernel's own means. With `kjump.shell` there is a shell on the console, otherwise the agent.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -27,10 +27,15 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /run
 mount -t securityfs security /sys/kernel/security 2>/dev/null
 if grep -q 'kjump\.resume=' /proc/cmdline; then
-    insmod /lib/kjump.ko
-    kjump resume
-    echo "init: kjump resume ended with $?"
-    rmmod kjump
+    if grep -q 'kjump\.snapshot' /proc/cmdline; then
+        kjump resume --snapshot
+        echo "init: kjump resume --snapshot ended with $?"
+    else
+        insmod /lib/kjump.ko
+        kjump resume
+        echo "init: kjump resume ended with $?"
+        rmmod kjump
+    fi
 fi
 ip link set lo up
 if grep -q kjump.shell /proc/cmdline; then
@@ -66,13 +71,47 @@ pub enum Purpose {
     Jumps,
     /// Hibernation: one peer, and sqlite3.
     Hibernation,
+    /// What the seeds type: /boot/bzImage is the lean kernel, rootfs.gz is beside it; and sqlite3.
+    Recipes,
+    /// Dumps: one peer, and Debian's makedumpfile in an initramfs for it.
+    Dumps,
     /// Hibernation of a machine whose memory is needed for something else: one peer.
     Small,
 }
 
+/// A command word that a program of B's initramfs answers, as the file's name has it.
+pub const COMMAND: &str = "0x77";
+/// What it answers.
+pub const COMMAND_ANSWER: u32 = 5;
+const COMMAND_PROGRAM: &str = "#!/bin/sh
+echo told: $1 $2
+exit 5
+";
+
+/// A program of B's that waits for words.
+pub const WAITER: &str = "/bin/waiter";
+const WAITER_PROGRAM: &str = r#"#!/bin/sh
+word=$(kjump wait --present)
+echo "waiter: now $word"
+answer=1
+while word=$(kjump wait --status $answer --reason "did $word"); do
+    echo "waiter: $word"
+    case $word in
+    none) answer=0 ;;
+    shell) answer=11 ;;
+    0x1234) answer=12 ;;
+    *) exit 9 ;;
+    esac
+done
+exit 100
+"#;
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{}: run `cargo xtask build`", path.display()))
 }
+
+/// A program for B that needs nothing but docs/protocol.md.
+const BITMAP_READER: &str = include_str!("../guest/bitmap-reader.sh");
 
 /// B's initramfs with the test programs behind it, as a second archive.
 fn peer_with_programs(artifacts: &Artifacts) -> Result<Vec<u8>> {
@@ -80,6 +119,15 @@ fn peer_with_programs(artifacts: &Artifacts) -> Result<Vec<u8>> {
     let programs = Cpio::default()
         .directory("bin")
         .file("bin/guest", &read(&artifacts.guest())?)
+        .file("bin/bitmap-reader.sh", BITMAP_READER.as_bytes())
+        .file("bin/waiter", WAITER_PROGRAM.as_bytes())
+        .directory("etc")
+        .directory("etc/kjump")
+        .directory("etc/kjump/commands")
+        .file(
+            &format!("etc/kjump/commands/{COMMAND}"),
+            COMMAND_PROGRAM.as_bytes(),
+        )
         .finish();
     let mut packed = GzEncoder::new(Vec::new(), Compression::new(6));
     packed.write_all(&programs)?;
@@ -97,7 +145,7 @@ pub fn name(kernel: Kernel, purpose: Purpose) -> String {
 /// In it: `/lib/kjump.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean` with
 /// `/boot/plain.cpio.gz`, B's initramfs. For jumps also `/boot/full`, `/boot/peer.cpio.gz` (B's
 /// initramfs and the programs), `/boot/spin`, `/boot/bounce` and the files that are no kernels, of
-/// [`peer`]; for hibernation `/bin/sqlite3` and its libraries. What has not been built is left
+/// [`peer`]; for hibernation `/bin/sqlite3` and its libraries; for dumps `/boot/makedumpfile.cpio.gz`. What has not been built is left
 /// out.
 pub fn build(
     artifacts: &Artifacts,
@@ -107,7 +155,7 @@ pub fn build(
 ) -> Result<PathBuf> {
     let mut archive = Cpio::default();
     for directory in [
-        "bin", "boot", "dev", "etc", "lib", "mnt", "proc", "run", "sys", "tmp",
+        "bin", "boot", "dev", "etc", "lib", "mnt", "proc", "run", "sbin", "sys", "tmp",
     ] {
         archive = archive.directory(directory);
     }
@@ -118,6 +166,12 @@ pub fn build(
         .file("etc/kjump.toml", SETTINGS.as_bytes())
         .file("bin/busybox", &read(&artifacts.busybox())?)
         .file("bin/guest", &read(&artifacts.guest())?);
+    // The names that the seeds type, with and without a path.
+    for name in ["kexec", "krestore", "kjump_back_param"] {
+        archive = archive
+            .symlink(&format!("bin/{name}"), "kjump")
+            .symlink(&format!("sbin/{name}"), "../bin/kjump");
+    }
     let optional = [
         ("lib/kjump.ko", artifacts.module(kernel)),
         ("bin/kjump", artifacts.kjump()),
@@ -131,7 +185,18 @@ pub fn build(
     }
     archive = match purpose {
         Purpose::Jumps => peers(artifacts, archive),
-        Purpose::Hibernation => sqlite(artifacts, archive)?,
+        Purpose::Hibernation => debian(artifacts, "sqlite3", archive)?,
+        Purpose::Recipes => {
+            let rootfs = read(&artifacts.rootfs())?;
+            let archive = archive
+                .symlink("boot/bzImage", "lean")
+                .file("boot/rootfs.gz", &rootfs);
+            debian(artifacts, "sqlite3", archive)?
+        }
+        Purpose::Dumps => {
+            let dumper = read(&artifacts.rootfs_makedumpfile())?;
+            archive.file("boot/makedumpfile.cpio.gz", &dumper)
+        }
         Purpose::Small => archive,
     };
     let path = into.join(name(kernel, purpose));
@@ -156,10 +221,11 @@ fn peers(artifacts: &Artifacts, mut archive: Cpio) -> Cpio {
     archive
 }
 
-/// Adds Debian's sqlite3 and its libraries.
-fn sqlite(artifacts: &Artifacts, mut archive: Cpio) -> Result<Cpio> {
+/// Adds a package of Debian's: programs to `/bin`, libraries to `/lib`. Only packages of one suite
+/// go together.
+pub fn debian(artifacts: &Artifacts, package: &str, mut archive: Cpio) -> Result<Cpio> {
     for part in ["bin", "lib"] {
-        let dir = artifacts.sqlite().join(part);
+        let dir = artifacts.debian(package).join(part);
         let list = fs::read_dir(&dir)
             .with_context(|| format!("{}: run `cargo xtask build`", dir.display()))?;
         for entry in list {

@@ -32,6 +32,8 @@ pub mod exit {
     pub const NOTHING_LOADED: i32 = 6;
     /// Something is loaded already.
     pub const ALREADY_LOADED: i32 = 7;
+    /// Not enough memory.
+    pub const NO_MEMORY: i32 = 12;
     /// Not a kernel.
     pub const NOT_KERNEL: i32 = 13;
     /// Truncated kernel.
@@ -60,6 +62,10 @@ pub mod exit {
     pub const PEER_STATUS: i32 = 40;
     /// The peer panicked.
     pub const PEER_PANIC: i32 = 41;
+    /// A program that was called did not return.
+    pub const CALL_TIMED_OUT: i32 = 43;
+    /// A program that was called faulted.
+    pub const CALL_FAULTED: i32 = 44;
     /// There is no image.
     pub const NO_IMAGE: i32 = 50;
     /// The image was not written to its end, or is cut off.

@@ -45,9 +45,14 @@ pub struct Options {
     /// Run each test so many times
     #[arg(long, default_value_t = 1)]
     repeat: u32,
-    /// Run so many tests at once; each takes a core
-    #[arg(long, short, default_value_t = 1)]
+    /// Run so many tests at once; each takes a core, and there are as many by default
+    #[arg(long, short, default_value_t = cores())]
     jobs: usize,
+}
+
+/// Cores to run tests on. A test takes up to a GiB of memory, so not more than eight.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(8))
 }
 
 impl Options {

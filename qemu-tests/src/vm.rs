@@ -345,6 +345,19 @@ impl Vm {
         ending
     }
 
+    /// Waits until the machine is back where it was in an earlier line of shell, which ends then for
+    /// the second time, from the one that [`Vm::start_command`] began.
+    pub fn wait_back(
+        &mut self,
+        started: usize,
+        then: &Waiting,
+        timeout: Duration,
+    ) -> Result<Output> {
+        let end = self.end(timeout);
+        let alive = Self::alive(&self.console);
+        self.agent.went_back(started, then.number, end, &alive)
+    }
+
     /// What the machine was in the middle of: for the one that goes on with it.
     pub fn waiting(&self, started: usize) -> Waiting {
         self.agent.waiting(started)
@@ -368,6 +381,19 @@ impl Vm {
             }
         };
         self.agent.take_over(waiting, end, &going)
+    }
+
+    /// Waits until the machine that another one was goes on here, where a kernel takes commands that
+    /// was told, by the line that [`Vm::start_command`] began, to give way to it.
+    pub fn wait_resumed(
+        &mut self,
+        waiting: &Waiting,
+        started: usize,
+        timeout: Duration,
+    ) -> Result<Output> {
+        let end = self.end(timeout);
+        let alive = Self::alive(&self.console);
+        self.agent.give_way(waiting, started, end, &alive)
     }
 
     /// Pulls the plug.

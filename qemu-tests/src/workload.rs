@@ -46,8 +46,13 @@ impl Progress {
 impl Workload {
     /// Gives a machine that is yet to be started the disk that the workload writes to.
     pub fn prepare(story: &Story, config: &mut Config) -> Result<PathBuf> {
+        Self::prepare_sized(story, config, 512)
+    }
+
+    /// As [`Workload::prepare`], with a disk of so many MiB.
+    pub fn prepare_sized(story: &Story, config: &mut Config, mebibytes: u64) -> Result<PathBuf> {
         let image = story.file("workload.img");
-        disk::ext4(&image, 512)?;
+        disk::ext4(&image, mebibytes)?;
         config.disks.push(image.clone().into());
         Ok(image)
     }

@@ -7,6 +7,7 @@ use kjump_abi::DEFAULT_WINDOW_END;
 
 use crate::cmd::hibernate::HibernateArgs;
 use crate::cmd::image::ImageArgs;
+use crate::cmd::peer::PeerArgs;
 use crate::cmd::restore::RestoreArgs;
 use crate::cmd::resume::ResumeArgs;
 use crate::cmd::save::SaveArgs;
@@ -29,13 +30,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Load a kernel (bzImage or 32-bit ELF) to jump to
-    Load(Load),
+    Load(LoadArgs),
+    /// Peers as files
+    Peer(PeerArgs),
     /// Jump to what is loaded, or to the peer that came back before
     Jump(Jump),
     /// In a peer: go back to the kernel that it was entered from
     Back(Back),
+    /// In a peer: go back with an answer, and print the command of the next entry
+    Wait(Wait),
     /// Free what is loaded
-    Unload,
+    Unload(Unload),
+    /// List what is loaded, by name
+    Peers(Peers),
     /// Tell the module's state
     Status(Status),
     /// Tell whether this machine can jump, and what to mend if not
@@ -44,6 +51,12 @@ pub enum Command {
     Hibernate(Box<HibernateArgs>),
     /// In an initramfs: resume from an image, or return if there is none that may be used
     Resume(Box<ResumeArgs>),
+    /// Save this machine's memory through a peer, and go on: to be gone back to by rollback
+    Snapshot(Box<crate::cmd::snapshot::SnapshotArgs>),
+    /// Put this machine back to a snapshot
+    Rollback(crate::cmd::rollback::RollbackArgs),
+    /// List the snapshots that have names, or delete one
+    Snapshots(crate::cmd::snapshots::SnapshotsArgs),
     /// In a peer: save the memory of the kernel that it was entered from
     Save(SaveArgs),
     /// In a kernel that lives in a window: restore a saved kernel, and enter it
@@ -52,12 +65,62 @@ pub enum Command {
     Target(crate::cmd::target::TargetArgs),
     /// Look at a saved image, check it, or give it up
     Image(ImageArgs),
+    /// Run a program with paging off, and come back with what it leaves
+    Call(Box<crate::cmd::call::CallArgs>),
+    /// Ask the firmware, by interrupts of real mode
+    Bios(crate::cmd::bios::BiosArgs),
+    /// kexec-tools' options, and those of the kexec-jump patches: `kjump kexec --help`
+    #[command(disable_help_flag = true)]
+    Kexec {
+        /// As `kexec` takes them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says
     #[command(after_help = crate::init::HELP)]
     Init,
 }
 
 /// Arguments of `load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// What to load.
+    #[command(flatten)]
+    pub load: Load,
+    /// The file is a peer that `kjump peer dump` wrote, or a copy of /proc/kimgcore: it is entered
+    /// where it was left
+    #[arg(long, conflicts_with_all = ["initrd", "append", "window", "one_way"])]
+    pub peer: bool,
+    /// A name for it: several kernels can be loaded, and stay resident, under different names
+    #[arg(long = "as", value_name = "NAME", value_parser = parse::load_name, default_value = "", hide_default_value = true)]
+    pub name: String,
+}
+
+/// Which of several loads.
+#[derive(Debug, Default, Args)]
+pub struct Which {
+    /// Its name, as given with `kjump load --as NAME`; without it, the one without a name
+    #[arg(value_name = "NAME", value_parser = parse::load_name, default_value = "", hide_default_value = true)]
+    pub name: String,
+}
+
+/// Arguments of `unload`.
+#[derive(Debug, Default, Args)]
+pub struct Unload {
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Arguments of `peers`.
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A kernel to be loaded.
 #[derive(Debug, Args)]
 pub struct Load {
     /// The kernel: a bzImage or a 32-bit ELF (vmlinux)
@@ -80,10 +143,13 @@ pub struct Load {
     /// Keep nothing: the kernel takes the whole machine and never comes back
     #[arg(long)]
     pub one_way: bool,
+    /// Load to memory below this size only: for a kernel that mem= will keep from the rest
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, requires = "one_way")]
+    pub below: Option<u64>,
 }
 
 /// How to go down; the same for `jump` and `back`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Way {
     /// Do not freeze programs and kernel threads first
     #[arg(long)]
@@ -99,6 +165,9 @@ pub struct Way {
 /// Arguments of `jump`.
 #[derive(Debug, Args)]
 pub struct Jump {
+    /// Where to.
+    #[command(flatten)]
+    pub which: Which,
     /// Command word for the peer: none, hibernate, shell, run, or a number
     #[arg(long, value_name = "NAME|0xN", value_parser = parse::command, default_value = "none")]
     pub command: u32,
@@ -121,9 +190,29 @@ pub struct Back {
     pub way: Way,
 }
 
+/// Arguments of `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The answer to the present command, 0 for success
+    #[arg(long, value_name = "N", value_parser = parse::status, default_value = "0")]
+    pub status: u32,
+    /// The answer in words
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not go back: print the present command
+    #[arg(long, conflicts_with_all = ["status", "reason"])]
+    pub present: bool,
+    /// How to go down.
+    #[command(flatten)]
+    pub way: Way,
+}
+
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// Of what.
+    #[command(flatten)]
+    pub which: Which,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -153,9 +242,14 @@ mod tests {
             panic!()
         };
         assert_eq!(
-            (l.window, l.append.as_str(), l.one_way),
+            (l.load.window, l.load.append.as_str(), l.load.one_way),
             (32 << 20, "x", false)
         );
+        assert!(!l.peer && parse("kjump load --peer kimgcore").is_ok());
+        assert!(parse("kjump load --peer kimgcore --window 16M").is_err());
+        assert!(matches!(parse("kjump jump a-b"), Ok(Command::Jump(j)) if j.which.name == "a-b"));
+        assert!(parse("kjump unload a/b").unwrap_err().contains("letters"));
+        assert!(parse("kjump wait --present --status 1").is_err());
         let Ok(Command::Jump(j)) = parse("kjump jump --command shell --fail-at devices") else {
             panic!()
         };

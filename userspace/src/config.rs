@@ -74,6 +74,8 @@ pub struct Config {
     pub optimistic: bool,
     /// Save although there are filesystems whose changes nobody could tell.
     pub allow_unknown: bool,
+    /// Where snapshots with names are: a directory, or a device with a filesystem.
+    pub snapshots: String,
 }
 
 impl Default for Config {
@@ -88,6 +90,7 @@ impl Default for Config {
             mode: Mode::default(),
             optimistic: false,
             allow_unknown: false,
+            snapshots: "/var/lib/kjump".into(),
         }
     }
 }

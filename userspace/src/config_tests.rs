@@ -20,6 +20,7 @@ fn a_full_file() {
         mode = "s4"
         optimistic = true
         allow_unknown = true
+        snapshots = "UUID=77"
     "#;
     let c = parse(text).unwrap();
     assert_eq!((c.target().unwrap(), c.initrd()), ("UUID=0b5c", None));
@@ -28,7 +29,7 @@ fn a_full_file() {
         (c.compression, c.peer.to_str()),
         (Codec::Zstd, Some("/boot/k"))
     );
-    assert!(c.optimistic && c.allow_unknown);
+    assert!(c.optimistic && c.allow_unknown && c.snapshots == "UUID=77");
     assert_eq!(c.command_line("console=tty0"), "console=ttyS0,115200");
 }
 

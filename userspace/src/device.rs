@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 
 use kjump_abi as abi;
 use kjump_abi::{
-    Back, Claim, Commit, Enter, Handoff, Jump, Prepare, Range, Request, Segment, Status, Unload,
-    ABI_VERSION,
+    Back, Claim, Commit, Enter, Handoff, Jump, Label, List, Listed, Prepare, Range, Request,
+    Segment, Select, Status, Unload, ABI_VERSION,
 };
 use rustix::io::Errno;
 use rustix::ioctl::{ioctl, opcode, Opcode, Updater};
@@ -54,6 +54,9 @@ argument! {
     Request = abi::IOC_REQUEST,
     Claim = abi::IOC_CLAIM,
     Enter = abi::IOC_ENTER,
+    Label = abi::IOC_LABEL,
+    Select = abi::IOC_SELECT,
+    List = abi::IOC_LIST,
 }
 
 fn call<T: Argument>(fd: impl AsFd, argument: &mut T) -> std::result::Result<(), Errno> {
@@ -81,6 +84,9 @@ fn call<T: Argument>(fd: impl AsFd, argument: &mut T) -> std::result::Result<(),
     // SAFETY: see `Update`. What the kernel does to the machine at this call is its purpose.
     unsafe { ioctl(fd, Update(argument)) }
 }
+
+/// Loads that there may be, and more.
+const MOST_LOADS: usize = 128;
 
 /// An open `/dev/kjump`. Closing it drops a load that was not committed.
 pub struct Device(File);
@@ -115,6 +121,22 @@ impl Device {
             return Err(Error::NotRoot);
         }
         Self::open()
+    }
+
+    /// As [`Device::open_as_root`], for the load of that name; empty for the one without.
+    pub fn open_load(name: &str) -> Result<Self> {
+        let device = Self::open_as_root()?;
+        device.about(name)?;
+        Ok(device)
+    }
+
+    /// From now on this is about the load of that name.
+    pub fn about(&self, name: &str) -> Result<()> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        self.select(name)
+            .map_err(|e| Error::from_errno("select", e))
     }
 
     /// Starts a load.
@@ -198,11 +220,48 @@ impl Device {
         call(&self.0, &mut r)
     }
 
-    /// Takes RAM that is not this kernel's, to be written. In a peer this ends the way back.
-    pub fn claim(&self, ranges: &[Range]) -> std::result::Result<(), Errno> {
-        let mut c = Claim {
+    /// Says which load the calls on this open file are about; empty for the one without a name.
+    pub fn select(&self, name: &str) -> std::result::Result<(), Errno> {
+        let mut s = Select {
+            version: ABI_VERSION,
+            ..Default::default()
+        };
+        let place = s.name.get_mut(..name.len()).ok_or(Errno::INVAL)?;
+        place.copy_from_slice(name.as_bytes());
+        call(&self.0, &mut s)
+    }
+
+    /// What is loaded, by name.
+    pub fn loads(&self) -> std::result::Result<Vec<Listed>, Errno> {
+        let mut found = vec![Listed::default(); MOST_LOADS];
+        let mut l = List {
+            version: ABI_VERSION,
+            room: MOST_LOADS as u32,
+            buf: found.as_mut_ptr() as usize as u64,
+            ..Default::default()
+        };
+        call(&self.0, &mut l)?;
+        found.truncate(l.count as usize);
+        Ok(found)
+    }
+
+    /// Says what the load is: lines of `key=value`, for readers of `/proc/kimgcore`.
+    pub fn label(&self, text: &str) -> std::result::Result<(), Errno> {
+        let mut l = Label {
             version: ABI_VERSION,
             flags: 0,
+            buf: text.as_ptr() as usize as u64,
+            len: text.len() as u64,
+        };
+        call(&self.0, &mut l)
+    }
+
+    /// Takes RAM that is not this kernel's, to be written. In a peer this ends the way back. With
+    /// `keep` it stays claimed when this file is closed.
+    pub fn claim(&self, ranges: &[Range], keep: bool) -> std::result::Result<(), Errno> {
+        let mut c = Claim {
+            version: ABI_VERSION,
+            flags: if keep { abi::CLAIM_KEEP } else { 0 },
             count: ranges.len() as u32,
             reserved: 0,
             ranges: ranges.as_ptr() as usize as u64,
@@ -321,6 +380,68 @@ pub fn enter_s4() -> io::Result<()> {
     };
     // SAFETY: this number takes nothing.
     unsafe { ioctl(&snapshot, rustix::ioctl::NoArg::<SNAPSHOT_POWER_OFF>::new())? };
+    Ok(())
+}
+
+/// `SNAPSHOT_FREEZE`, `SNAPSHOT_UNFREEZE` and `SNAPSHOT_ATOMIC_RESTORE` of the same.
+const SNAPSHOT_FREEZE: Opcode = opcode::none(b'3', 1);
+const SNAPSHOT_UNFREEZE: Opcode = opcode::none(b'3', 2);
+const SNAPSHOT_ATOMIC_RESTORE: Opcode = opcode::none(b'3', 4);
+
+/// The kernel's own `/dev/snapshot`, to be restored from. A stream is written to it, a page a write;
+/// closing it gives the memory back.
+pub struct SnapshotDevice(File);
+
+impl SnapshotDevice {
+    /// Opens it; the kernel makes ready to restore.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(File::options().write(true).open("/dev/snapshot")?))
+    }
+
+    /// Freezes everything and enters what was written. Returns only if that fails, with the machine
+    /// as before.
+    pub fn enter(&self) -> io::Error {
+        // SAFETY: these three numbers take nothing. What the kernel does to the machine is their
+        // purpose.
+        let freeze = unsafe { ioctl(&self.0, rustix::ioctl::NoArg::<SNAPSHOT_FREEZE>::new()) };
+        if let Err(e) = freeze {
+            return e.into();
+        }
+        // SAFETY: as above.
+        let enter = unsafe {
+            ioctl(
+                &self.0,
+                rustix::ioctl::NoArg::<SNAPSHOT_ATOMIC_RESTORE>::new(),
+            )
+        };
+        // SAFETY: as above.
+        let thaw = unsafe { ioctl(&self.0, rustix::ioctl::NoArg::<SNAPSHOT_UNFREEZE>::new()) };
+        match (enter, thaw) {
+            (Err(e), _) | (Ok(()), Err(e)) => e.into(),
+            (Ok(()), Ok(())) => io::Error::other("the kernel came back"),
+        }
+    }
+}
+
+impl io::Write for SnapshotDevice {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `RNDRESEEDCRNG` of `include/uapi/linux/random.h`.
+const RNDRESEEDCRNG: Opcode = opcode::none(b'R', 7);
+
+/// Stirs `seed` into the kernel's random numbers, at once.
+pub fn reseed(seed: &[u8]) -> io::Result<()> {
+    let mut random = File::options().write(true).open("/dev/urandom")?;
+    io::Write::write_all(&mut random, seed)?;
+    // SAFETY: this number takes nothing.
+    unsafe { ioctl(&random, rustix::ioctl::NoArg::<RNDRESEEDCRNG>::new())? };
     Ok(())
 }
 

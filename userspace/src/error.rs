@@ -22,6 +22,34 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A program that was called did not come back.
+    #[error(
+        "call: the program did not return in time; its memory and registers are given up, and this \
+         kernel goes on; --timeout gives it longer"
+    )]
+    CallTimedOut,
+    /// A program that was called could not go on.
+    #[error(
+        "call: the program faulted at {at:#x} with exception {vector}; it is given up, and this \
+         kernel goes on"
+    )]
+    CallFaulted {
+        /// The exception.
+        vector: u32,
+        /// Address of the instruction.
+        at: u32,
+    },
+    /// It came back some other way.
+    #[error(
+        "call: the program came back past the shim that it was called by; what it did is not known"
+    )]
+    CallLost,
+    /// The firmware says that it does not do this.
+    #[error("bios: this firmware does not have {service}")]
+    Firmware {
+        /// The service.
+        service: String,
+    },
     /// Not run as root.
     #[error("not root: kjump changes the whole machine; run it with sudo or as root")]
     NotRoot,
@@ -205,6 +233,14 @@ pub enum Error {
         /// The command.
         verb: &'static str,
     },
+    /// Without the module, and by mainline's own means neither.
+    #[error("{verb}: no way back: {why}")]
+    NoWayBack {
+        /// The command.
+        verb: &'static str,
+        /// What is missing, and what to do.
+        why: String,
+    },
     /// The module says EXDEV.
     #[error(
         "{verb}: this kernel is itself a peer, which holds no load; go back with `kjump back`"
@@ -212,6 +248,14 @@ pub enum Error {
     IsPeer {
         /// The command.
         verb: &'static str,
+    },
+    /// The entry is not where the other kernel is entered.
+    #[error("entry {entry:#x}: the other kernel is not entered there; use {there:#x}")]
+    WrongEntry {
+        /// The one that was given.
+        entry: u64,
+        /// The right one.
+        there: u64,
     },
     /// A rung of the way down failed.
     #[error(
@@ -247,6 +291,25 @@ pub enum Error {
         /// Why.
         source: kjump_image::Refusal,
     },
+    /// An ELF core is not used.
+    #[error("{file}: {source}")]
+    Core {
+        /// Which.
+        file: String,
+        /// Why.
+        source: kjump_core::Refusal,
+    },
+    /// A core, but of no peer that can be entered.
+    #[error(
+        "{}: no peer to enter: {why}; `kjump peer dump FILE` writes one after a jump to it",
+        file.display()
+    )]
+    NoPeer {
+        /// Which.
+        file: PathBuf,
+        /// What it is instead.
+        why: &'static str,
+    },
     /// An image could not be written or marked.
     #[error("{target}: {source}")]
     Save {
@@ -262,6 +325,17 @@ pub enum Error {
     )]
     Stale {
         /// Where the image is.
+        target: String,
+        /// What differs.
+        source: kjump_guard::Stale,
+    },
+    /// What is mounted was written since the snapshot was made.
+    #[error(
+        "{target}: {source}, since the snapshot: going on with its memory would destroy that; unmounting \
+         does not help, but rolling the disk back too does: --with-disks"
+    )]
+    Changed {
+        /// Where the snapshot is.
         target: String,
         /// What differs.
         source: kjump_guard::Stale,
@@ -303,6 +377,67 @@ pub enum Error {
         code: u8,
         /// Its reason.
         why: String,
+    },
+    /// A snapshot was not made, or not gone back to; this kernel goes on.
+    #[error("{verb}: {why}; this kernel goes on as before")]
+    NotDone {
+        /// The command.
+        verb: &'static str,
+        /// The exit code.
+        code: u8,
+        /// What stopped it.
+        why: String,
+    },
+    /// There is no snapshot of that name, or what is there is none.
+    #[error("{name}: no snapshot; `kjump snapshots` lists those with names")]
+    NoSnapshot {
+        /// As the user named it.
+        name: String,
+    },
+    /// What is swapped out is in no snapshot.
+    #[error(
+        "{swap}: swap is in use, and what lies there would be in no snapshot; use `swapoff {swap}` first"
+    )]
+    SwapInUse {
+        /// The device or file.
+        swap: String,
+    },
+    /// A program that rolls disks back failed, or there is none.
+    #[error("{hook} {word}: {why}; this kernel goes on as before")]
+    Hook {
+        /// The program.
+        hook: String,
+        /// What it was to do.
+        word: &'static str,
+        /// How it ended.
+        why: String,
+    },
+    /// A filesystem cannot be made to stand still.
+    #[error("{path}: {why}; --with-disks needs all filesystems to stand still")]
+    Freeze {
+        /// Where it is mounted.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// Disks were rolled back, memory was not.
+    #[error(
+        "rollback: {first}; but the disks were rolled back already, and that could not be undone ({then}): \
+         filesystems stay frozen, press reset"
+    )]
+    DisksGone {
+        /// Why memory was not rolled back.
+        first: String,
+        /// Why the disks are not those of this kernel again.
+        then: String,
+    },
+    /// The kernel's own `/dev/snapshot` does not restore.
+    #[error("/dev/snapshot: {what}: {source}; this kernel goes on booting: resume through a peer instead, without --snapshot")]
+    Snapshot {
+        /// At what.
+        what: &'static str,
+        /// Its error.
+        source: io::Error,
     },
     /// There is no kernel to go on to.
     #[error(
@@ -359,6 +494,14 @@ impl Error {
         Error::Io {
             what: what.into(),
             source: source.into(),
+        }
+    }
+
+    /// As it is to be said of a snapshot, which is not worthless after that.
+    pub fn of_a_snapshot(self) -> Self {
+        match self {
+            Error::Stale { target, source } => Error::Changed { target, source },
+            other => other,
         }
     }
 

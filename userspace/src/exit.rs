@@ -32,19 +32,29 @@ Exit codes:
   30  init run by hand               31  this kernel is itself a peer
   32  wrong configuration file       33  no target given
   34  a filesystem or swap area that cannot be watched for changes
+  35  no way back: neither the module nor mainline's KEXEC_JUMP is there
   40  the peer came back with a status other than 0
   41  the peer panicked and came back
+  42  the other kernel is not entered at the address that was given
+  43  a call did not return in time  44  a call faulted, or was lost
+  45  the firmware has no such service
   50  no image                       51  image torn or unfinished
   52  image damaged                  53  image used or discarded
   54  image foreign                  55  image stale
   56  target refused: missing, read-only, mounted, swap, too small, ...
-  57  stopped by the user            58  writing or reading the target failed";
+  57  stopped by the user            58  writing or reading the target failed
+  60  the kernel's own /dev/snapshot does not take or enter the image
+  61  a hook of --with-disks failed, or a filesystem cannot be frozen
+  62  disks are rolled back and memory is not: press reset";
 
 impl Error {
     /// The exit code, see [`EXIT_CODES`].
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Io { .. } | Error::Kernel { .. } => 1,
+            Error::CallTimedOut => 43,
+            Error::CallFaulted { .. } | Error::CallLost => 44,
+            Error::Firmware { .. } => 45,
             Error::NotRoot => 3,
             Error::NoModule => 4,
             Error::NotPermitted { .. } => 5,
@@ -71,11 +81,15 @@ impl Error {
             Error::Fault { .. } => 26,
             Error::NotReenterable { .. } => 27,
             Error::NotPeer { .. } => 28,
+            Error::WrongEntry { .. } => 42,
+            Error::NoWayBack { .. } => 35,
             Error::Rung { .. } => 29,
             Error::Target(e) => target(e),
-            Error::NotSaved { code, .. } | Error::NotResumed { code, .. } => *code,
+            Error::NotSaved { code, .. }
+            | Error::NotResumed { code, .. }
+            | Error::NotDone { code, .. } => *code,
             Error::NoRequest { .. } => 6,
-            Error::NoKernel { .. } => 50,
+            Error::NoKernel { .. } | Error::NoPeer { .. } => 50,
             Error::TooMuchToWatch(_) => 34,
             Error::Usage(_) => 2,
             Error::NotInit => 30,
@@ -83,11 +97,16 @@ impl Error {
             Error::Config { .. } => 32,
             Error::NoTarget => 33,
             Error::Refused { source, .. } => refused(source),
+            Error::Core { source, .. } => core(source),
             Error::Save { source, .. } => save(source),
-            Error::Stale { .. } => 55,
+            Error::Stale { .. } | Error::Changed { .. } => 55,
             Error::Guard { source, .. } => guard(source),
-            Error::Unwatched { .. } => 34,
+            Error::Unwatched { .. } | Error::SwapInUse { .. } => 34,
+            Error::Hook { .. } | Error::Freeze { .. } => 61,
+            Error::DisksGone { .. } => 62,
+            Error::NoSnapshot { .. } => 50,
             Error::Aborted { .. } => 57,
+            Error::Snapshot { .. } => 60,
         }
     }
 }
@@ -103,6 +122,20 @@ fn refused(refusal: &Refusal) -> u8 {
         Refusal::Io { .. } => 58,
         // What is of an unknown version, or contradicts itself, is of no more use than what does
         // not match its checksum.
+        _ => 52,
+    }
+}
+
+fn core(refusal: &kjump_core::Refusal) -> u8 {
+    use kjump_core::Refusal as Core;
+    match refusal {
+        Core::NotElf | Core::NotCore { .. } | Core::NotResumable(_) => 50,
+        Core::Truncated { .. } => 51,
+        Core::GivenUp => 53,
+        Core::Foreign { .. } => 54,
+        Core::Io { .. } => 58,
+        Core::NoMemory(_) => 12,
+        Core::Image(source) => refused(source),
         _ => 52,
     }
 }
@@ -176,6 +209,25 @@ mod tests {
             assert!(e.to_string().starts_with("/dev/vda2: "));
             assert!(EXIT_CODES.contains(&format!("  {code}  ")));
         }
+    }
+
+    #[test]
+    fn cores() {
+        use kjump_core::Refusal as Core;
+        let code = |source| {
+            let file = "dump.elf".into();
+            let e = Error::Core { file, source };
+            assert!(e.to_string().starts_with("dump.elf: "));
+            e.exit_code()
+        };
+        assert_eq!(code(Core::NotElf), 50);
+        assert_eq!(code(Core::NotCore { kind: 2 }), 50);
+        let (what, end, size) = ("x", 2, 1);
+        assert_eq!(code(Core::Truncated { what, end, size }), 51);
+        assert_eq!(code(Core::Bad("x")), 52);
+        assert_eq!(code(Core::Image(Refusal::Torn { what })), 51);
+        let [file, here] = ["1", "2"].map(String::from);
+        assert_eq!(code(Core::Foreign { what, file, here }), 54);
     }
 
     #[test]

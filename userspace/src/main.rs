@@ -1,20 +1,25 @@
 //! `kjump`: lets a running Linux step aside for another kernel and come back.
 
 mod abort;
+mod call;
 mod cli;
 mod cmd;
 mod config;
 mod device;
+mod entered;
 mod error;
 mod exit;
 mod figures;
 mod hibernation;
 mod init;
+mod interop;
 mod json;
+mod kexec;
 mod loader;
 mod logger;
 mod parse;
 mod progress;
+mod snapshots;
 mod swap;
 
 use std::io::{self, Write};
@@ -26,6 +31,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     if is_pid_1() {
         init::run();
+    }
+    if let Some((name, arguments)) = kexec::called_as(std::env::args_os()) {
+        return kexec::main(name, arguments);
     }
     let cli = cli::Cli::parse();
     logger::install(cli.verbose);

@@ -1,6 +1,6 @@
 //! Numbers, sizes and words as people and kernels write them.
 
-use kjump_abi::{COMMANDS, RUNGS};
+use kjump_abi::{COMMANDS, NAME_SIZE, REASON_SIZE, RUNGS};
 
 /// A number: decimal, or hexadecimal with `0x`.
 pub fn number(text: &str) -> Result<u64, String> {
@@ -95,6 +95,14 @@ pub fn rung_name(number: u32) -> String {
     name.map_or_else(|| number.to_string(), |n| (*n).to_string())
 }
 
+/// A reason in words as the module takes it: cut off where it is too long, NUL-terminated.
+pub fn reason(text: &str) -> [u8; REASON_SIZE] {
+    let mut bytes = [0; REASON_SIZE];
+    let length = text.floor_char_boundary(REASON_SIZE - 1);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    bytes
+}
+
 /// The text of a NUL-terminated field, with nothing a terminal would act on.
 pub fn text(bytes: &[u8]) -> String {
     let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
@@ -104,6 +112,19 @@ pub fn text(bytes: &[u8]) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     clean.trim().to_string()
+}
+
+/// The name of a load.
+pub fn load_name(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
+    if text.len() < NAME_SIZE && text.bytes().all(good) {
+        Ok(text.into())
+    } else {
+        Err(format!(
+            "a name has up to {} ASCII letters, digits and -_.+",
+            NAME_SIZE - 1
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +190,9 @@ mod tests {
         assert_eq!(text(b"Oops: \x1b[2Jboom\n\0rest"), "Oops:  [2Jboom");
         assert_eq!(text(b"\0"), "");
         assert_eq!(text(&[b'a'; 4]), "aaaa");
+        let long = reason(&"é".repeat(REASON_SIZE));
+        assert_eq!(text(&long).len(), REASON_SIZE - 2);
+        assert_eq!(text(&reason("short")), "short");
     }
 
     proptest! {

@@ -57,7 +57,7 @@ impl Kernel {
         dir().join(format!("bzImage{}", self.suffix()))
     }
 
-    /// The ELF file, with symbols.
+    /// The ELF file, with symbols, and the types that debuggers ask for.
     pub fn vmlinux(self) -> PathBuf {
         dir().join(format!("vmlinux{}", self.suffix()))
     }
@@ -101,14 +101,25 @@ pub fn initramfs() -> PathBuf {
     dir().join("initramfs.cpio.gz")
 }
 
+/// The all-in-one initramfs of the seeds, and the same with makedumpfile.
+pub fn rootfs() -> PathBuf {
+    dir().join("rootfs.gz")
+}
+
+/// See [`rootfs`].
+pub fn rootfs_makedumpfile() -> PathBuf {
+    dir().join("rootfs-makedumpfile.gz")
+}
+
 /// A static i386 busybox, for guests.
 pub fn busybox() -> PathBuf {
     dir().join("busybox")
 }
 
-/// Debian's sqlite3 for i386, for guests: `bin/sqlite3`, and `lib/` with what it needs.
-pub fn sqlite() -> PathBuf {
-    dir().join("sqlite")
+/// A package of Debian's for i386 guests, see [`debian`](crate::debian): `bin/`, and `lib/` with what
+/// the programs need.
+pub fn debian(package: &str) -> PathBuf {
+    dir().join("debian").join(package)
 }
 
 /// The programs of `qemu-tests/guest`, static for i686.

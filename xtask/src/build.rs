@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::{
     artifacts::{self, Kernel},
-    busybox,
+    busybox, debian,
     initramfs::Initramfs,
-    kernel, module, programs, setup, sqlite,
+    kernel, module, programs, setup,
     tools::Tools,
 };
 
@@ -43,7 +43,7 @@ pub fn build(kernels: &[Kernel]) -> Result<()> {
     // The quick things first: their mistakes show before minutes of kernel build.
     programs::build()?;
     busybox::ensure()?;
-    sqlite::ensure()?;
+    debian::ensure()?;
     let kernels = kernel::ensure(kernels, &tools)?;
     kernels
         .iter()
@@ -53,5 +53,10 @@ pub fn build(kernels: &[Kernel]) -> Result<()> {
         .into_iter()
         .filter(|k| k.module().exists() && k.release().exists())
         .collect();
-    Initramfs::peer(&with_module)?.write(&artifacts::initramfs())
+    Initramfs::peer(&with_module)?.write(&artifacts::initramfs())?;
+    if with_module.contains(&Kernel::Lean) {
+        Initramfs::rootfs()?.write(&artifacts::rootfs())?;
+        Initramfs::rootfs_makedumpfile()?.write(&artifacts::rootfs_makedumpfile())?;
+    }
+    Ok(())
 }

@@ -71,6 +71,18 @@ const APPLETS: &[&str] = &[
     "wc",
 ];
 
+/// Names by which `kjump` is the tools of the kexec-jump patches.
+const KJUMPS_NAMES: &[&str] = &["kexec", "krestore", "kjump_back_param"];
+
+/// Those that only the all-in-one image has: what the recipes of the kexec-jump patches type, and a
+/// shell's usual tools.
+const MORE_APPLETS: &[&str] = &[
+    "awk", "basename", "blkid", "clear", "date", "dirname", "du", "expr", "false", "fdisk", "find",
+    "gunzip", "gzip", "hostname", "mktemp", "more", "printf", "pwd", "readlink", "rmdir", "seq",
+    "setsid", "stat", "stty", "tee", "test", "tr", "true", "tty", "uniq", "uptime", "xargs",
+    "zcat",
+];
+
 /// An image in the making. Paths are absolute; parents are added by themselves.
 #[derive(Default)]
 pub struct Initramfs {
@@ -115,6 +127,10 @@ impl Initramfs {
             image.symlink(&format!("/bin/{applet}"), "busybox");
         }
         image.copy("/bin/kjump", &artifacts::kjump())?;
+        for name in KJUMPS_NAMES {
+            image.symlink(&format!("/bin/{name}"), "kjump");
+            image.symlink(&format!("/sbin/{name}"), "../bin/kjump");
+        }
         Ok(image)
     }
 
@@ -132,6 +148,38 @@ impl Initramfs {
                     "/lib/modules/kjump.ko",
                     &format!("{}/kjump.ko", release.trim()),
                 );
+            }
+        }
+        Ok(image)
+    }
+
+    /// The seeds' rootfs.gz: the image of the lean kernel with a shell's usual tools, to be peer,
+    /// resuming kernel or neither, as the kernel's command line says.
+    pub fn rootfs() -> Result<Self> {
+        let mut image = Self::peer(&[Kernel::Lean])?;
+        for applet in MORE_APPLETS {
+            image.symlink(&format!("/bin/{applet}"), "busybox");
+        }
+        image
+            .symlink("/etc/mtab", "/proc/mounts")
+            .dir("/etc/kjump/commands");
+        // A bootloader's entry as the seeds have it makes it a tmpfs, which has half of the window's
+        // memory: if that is too little, the shell is what is cut off, and not what resumes.
+        image.move_last("/bin/busybox");
+        Ok(image)
+    }
+
+    /// [`Initramfs::rootfs`] with Debian's makedumpfile, too large for a window of 16 MiB.
+    pub fn rootfs_makedumpfile() -> Result<Self> {
+        let mut image = Self::rootfs()?;
+        for part in ["bin", "lib"] {
+            let dir = artifacts::debian("makedumpfile").join(part);
+            let entries = fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
+            let mut paths = entries.map(|e| Ok(e?.path())).collect::<Result<Vec<_>>>()?;
+            paths.sort();
+            for path in paths {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                image.copy(&format!("/{part}/{name}"), &path)?;
             }
         }
         Ok(image)
@@ -182,6 +230,15 @@ impl Initramfs {
             None => self.entries.push(entry),
         }
         self
+    }
+
+    /// Puts an entry behind all others; not a directory that has something in it.
+    fn move_last(&mut self, path: &str) {
+        let path = path.trim_matches('/');
+        if let Some(at) = self.entries.iter().position(|e| e.path == path) {
+            let entry = self.entries.remove(at);
+            self.entries.push(entry);
+        }
     }
 
     /// Writes the image, unless the file has these very contents already.
@@ -251,6 +308,15 @@ mod tests {
         assert_eq!((found[2].1, &*found[2].3), (0o100_755, &b"contents"[..]));
         assert_eq!((found[3].1, &*found[3].3), (0o120_777, &b"a/b/file"[..]));
         assert_eq!((found[5].1, found[5].2), (0o020_666, (1, 3)));
+    }
+
+    #[test]
+    fn an_entry_is_moved_behind_the_others() {
+        let mut image = Initramfs::new();
+        image.file("/a/b", 0o755, "x").file("/a/c", 0o755, "y");
+        image.move_last("/a/b");
+        let names: Vec<_> = entries(&image).into_iter().map(|e| e.0).collect();
+        assert_eq!(names, ["a", "a/c", "a/b"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",       // tests: disk images
     "flex",            // kernel: kconfig
     "gcc",             // kernel; the host's linker
+    "gdb",             // tests: cores
     "libc6-dev",       // the host's programs
     "libclang-19-dev", // bindgen
     "make",            // kernel

@@ -12,6 +12,7 @@ mod pattern;
 mod poke;
 mod raw;
 mod scribble;
+mod tally;
 mod tcp;
 mod trouble;
 mod writer;
@@ -38,6 +39,7 @@ const PROGRAMS: &[Program] = &[
     ("old", "SEED INDEX:FRAME…", old::old),
     ("page-map", "INDEX:FRAME…", old::page_map),
     ("scribble", "", scribble::run),
+    ("tally", "FILE SEED", tally::run),
     ("alloccheck", "PERCENT", scribble::alloccheck),
     ("ioctl", "CASE", raw::run),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),

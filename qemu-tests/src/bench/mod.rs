@@ -3,8 +3,10 @@
 //! `bench`: the figures, side by side from one run. They tell of an emulated machine, so compare
 //! them with each other only.
 
+mod dumps;
 mod hibernation;
 mod jumps;
+mod peers;
 
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ pub struct Options {
     /// How full the machine is that hibernates, per cent
     #[arg(long, value_delimiter = ',', default_value = "10,40,70,85")]
     fill: Vec<u32>,
-    /// Only one of the two: jumps, hibernation
+    /// Only one of them: jumps, peers, hibernation, dumps
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
@@ -38,8 +40,12 @@ pub struct Options {
 enum Part {
     /// Jumps to a peer and back.
     Jumps,
+    /// Hibernation with peers of several kinds.
+    Peers,
     /// Hibernation and resume.
     Hibernation,
+    /// Saving from a peer, by kjump and by others.
+    Dumps,
 }
 
 /// A part's code.
@@ -48,9 +54,11 @@ type Measure = fn(&Story, &Options) -> Result<()>;
 /// Measures, and prints the figures.
 pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
-    let parts: [(Part, &str, Measure); 2] = [
+    let parts: [(Part, &str, Measure); 4] = [
         (Part::Jumps, "bench-jumps", jumps::run),
+        (Part::Peers, "bench-peers", peers::run),
         (Part::Hibernation, "bench-hibernation", hibernation::run),
+        (Part::Dumps, "bench-dumps", dumps::run),
     ];
     for (part, name, measure) in parts {
         if options.only.is_some_and(|only| only != part) {
@@ -58,7 +66,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
         // A guard against hanging: a minute for each jump, an hour for each fill.
         let limit = match part {
-            Part::Jumps => 300 + 180 * options.rounds as u64,
+            Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
+            Part::Dumps => 3600,
             Part::Hibernation => 3600 * options.fill.len() as u64,
         };
         let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;

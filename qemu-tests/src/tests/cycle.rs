@@ -117,6 +117,34 @@ pub fn by_uuid(story: &Story) -> Result<()> {
     )
 }
 
+/// No module and no peer when it resumes: the normal kernel's own /dev/snapshot takes the image.
+pub fn snapshot(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            way: Way::Initramfs,
+            words: "kjump.resume=/dev/vdb kjump.snapshot",
+            ..USUAL
+        },
+    )
+}
+
+/// The same with PAE, where the kernel's tables for it have another format, and with free pages
+/// that must be zero.
+pub fn snapshot_pae(story: &Story) -> Result<()> {
+    one(
+        story,
+        &Case {
+            kernel: Kernel::Pae,
+            cpu: "coreduo",
+            append: "init_on_free=1",
+            way: Way::Initramfs,
+            words: "kjump.resume=/dev/vdb kjump.snapshot",
+            ..USUAL
+        },
+    )
+}
+
 /// The rest: every mode and target by each way, with each kernel.
 pub fn all(story: &Story) -> Result<()> {
     for (kernel, cpu) in [(Kernel::Full, USUAL.cpu), (Kernel::Pae, "coreduo")] {

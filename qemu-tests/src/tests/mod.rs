@@ -3,27 +3,42 @@
 //! The stories, one file each. Their names are those of the project's list of what must hold.
 
 mod again;
+mod bios;
+mod bitmap_reader;
 mod bundle;
+mod commands;
+mod core_restore;
+mod core_tools;
 mod corrupt;
 mod cycle;
 mod framework;
 mod full;
 mod hung;
 mod integrity;
+mod interop;
 mod jump;
+mod kimgcore;
 mod matrix;
 mod modular;
 mod old_memory;
 mod one_way;
 mod page_map;
+mod peers;
 mod pipe;
 mod quiet;
+mod recipe_v10;
+mod recipe_v7;
+mod recipe_v9;
 mod refusals;
 mod rungs;
+mod snap;
+mod snapshot_room;
 mod space;
 mod swsusp;
 mod ten;
 mod torn;
+mod v1;
+mod vmcore;
 mod words;
 
 use anyhow::Result;
@@ -60,12 +75,15 @@ pub const ALL: &[Test] = &[
     test("integrity-init-on-free", 600, integrity::init_on_free),
     test("integrity-page-poison", 600, integrity::page_poison),
     test("words", 300, words::run),
+    test("commands", 300, commands::run),
     test("quiet", 300, quiet::run),
     test("again", 900, again::run),
     test("matrix", 36_000, matrix::run),
     test("rungs", 600, rungs::run),
     test("old-memory", 600, old_memory::run),
     test("page-map", 600, page_map::run),
+    test("bitmap-reader", 600, bitmap_reader::run),
+    test("vmcore", 900, vmcore::run),
     test("one-way", 300, one_way::run),
     test("refusals", 300, refusals::run),
     test("hung-panic", 300, hung::panics),
@@ -78,6 +96,9 @@ pub const ALL: &[Test] = &[
     test("cycle-pae", 900, cycle::pae),
     test("cycle-file-bootloader", 900, cycle::file_from_bootloader),
     test("cycle-uuid", 900, cycle::by_uuid),
+    test("cycle-snapshot", 900, cycle::snapshot),
+    test("cycle-snapshot-pae", 900, cycle::snapshot_pae),
+    test("snapshot-room", 1200, snapshot_room::run),
     long("cycle-all", 36_000, cycle::all),
     test("full-512", 1800, full::small),
     test("full-1024", 3600, full::medium),
@@ -87,8 +108,74 @@ pub const ALL: &[Test] = &[
     test("corrupt", 1800, corrupt::bytes),
     test("foreign", 900, corrupt::foreign),
     test("stale", 900, corrupt::stale),
+    test("core-restore", 900, core_restore::full),
+    test("core-restore-pae", 900, core_restore::pae),
+    test("recipe-v10", 900, recipe_v10::in_the_window),
+    test("recipe-v10-all-ram", 900, recipe_v10::with_all_ram),
     test("bundle", 900, bundle::run),
     test("space", 1800, space::run),
+    test("recipe-v7", 900, recipe_v7::run),
+    test("recipe-v7-off", 600, recipe_v7::without_s4),
+    test("kimgcore", 1800, kimgcore::run),
+    test("kimgcore-wide", 900, kimgcore::wide),
+    test("recipe-v9", 900, recipe_v9::back_and_forth),
+    test("recipe-v9-image", 900, recipe_v9::image),
+    test("v1", 1800, v1::run),
     test("pipe", 900, pipe::run),
     test("abort", 900, pipe::abort),
+    test("bios", 900, bios::run),
+    test("peers", 1800, peers::run),
+    test("snap", 3600, snap::run),
+    test("snap-refused", 900, snap::refused),
+    test("core-tools", 900, core_tools::run),
+    test("core-tools-pae", 900, core_tools::pae),
+    test("core-places", 900, core_tools::places),
+    test("interop-a", 600, interop::lean),
+    test("interop-a-pae", 600, interop::pae),
+    test("interop-a-tools", 600, interop::tools_in_peer),
+    test("interop-b", 900, interop::kexec_tools),
+    test("interop-b-lost", 600, interop::lost),
+    test("interop-b-pae", 900, interop::kexec_tools_pae),
 ];
+
+#[cfg(test)]
+mod named_in_docs {
+    use super::ALL;
+
+    /// What stands in backquotes.
+    fn quoted(text: &str) -> impl Iterator<Item = &str> {
+        text.split('`').skip(1).step_by(2)
+    }
+
+    /// Whether there is a test of that name; a star at its end stands for anything.
+    fn known(name: &str) -> bool {
+        ALL.iter().any(|t| match name.strip_suffix('*') {
+            Some(start) => t.name.starts_with(start),
+            None => t.name == name,
+        })
+    }
+
+    #[test]
+    fn seeds_table_names_tests_that_exist() {
+        let text = include_str!("../../../docs/seeds.md");
+        let (mut column, mut seen) = (None, 0);
+        for line in text.lines() {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            if !line.starts_with('|') {
+                column = None;
+            } else if let Some(at) = cells.iter().position(|cell| *cell == "test") {
+                column = Some(at);
+            } else if let Some(cell) = column.and_then(|at| cells.get(at)) {
+                for name in quoted(cell).filter(|name| !name.starts_with("kjump ")) {
+                    // `*-pae` is any test that ends so.
+                    let ending = name.strip_prefix('*');
+                    let there =
+                        ending.map_or(known(name), |end| ALL.iter().any(|t| t.name.ends_with(end)));
+                    assert!(there, "{name}: no such test, in: {line}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 50);
+    }
+}

@@ -60,3 +60,10 @@ pub fn plant(vm: &mut Vm, percent: u32, seed: u32) -> Result<String> {
     );
     Ok(frames.to_string())
 }
+
+/// The frames of what [`plant`] gives.
+pub fn frames(planted: &str) -> Result<Vec<u64>> {
+    let frame = |pair: &str| pair.split_once(':')?.1.parse().ok();
+    let all: Option<Vec<u64>> = planted.split(',').map(frame).collect();
+    all.context("what is planted where?")
+}

@@ -12,7 +12,7 @@ use core::mem::{offset_of, size_of};
 
 /// Version of the ioctls below; in the first field of each argument. A module refuses another
 /// with `EPROTONOSUPPORT`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The device's path.
 pub const DEVICE: &str = "/dev/kjump";
@@ -50,6 +50,67 @@ pub const IOC_REQUEST: u32 = iowr::<Request>(0xe8);
 pub const IOC_CLAIM: u32 = iowr::<Claim>(0xe9);
 /// Enters what was written into claimed RAM, for good: [`Enter`].
 pub const IOC_ENTER: u32 = iowr::<Enter>(0xea);
+/// Says what a load is, for whoever reads `/proc/kimgcore`: [`Label`].
+pub const IOC_LABEL: u32 = iowr::<Label>(0xeb);
+
+/// Says which load this file's calls are about: [`Select`].
+pub const IOC_SELECT: u32 = iowr::<Select>(0xec);
+/// Tells what is loaded: [`List`].
+pub const IOC_LIST: u32 = iowr::<List>(0xed);
+
+/// Bytes of a load's name, its NUL included. ASCII letters, digits and `-_.+`.
+pub const NAME_SIZE: usize = 32;
+
+/// Argument of [`IOC_SELECT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Select {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: the name, NUL-terminated, zeros behind it; empty for the load without a name, which is
+    /// what a file's calls are about until it says otherwise.
+    pub name: [u8; NAME_SIZE],
+}
+
+/// Argument of [`IOC_LIST`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct List {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: entries that there is room for at `buf`.
+    pub room: u32,
+    /// Out: loads that there are; as many as there is room for are written.
+    pub count: u32,
+    /// In: address of an array of [`Listed`] in the caller.
+    pub buf: u64,
+}
+
+/// A load, as [`IOC_LIST`] tells it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listed {
+    /// Its name, NUL-terminated.
+    pub name: [u8; NAME_SIZE],
+    /// [`STATE_LOADED`] or [`STATE_RETURNED`].
+    pub state: u32,
+    /// [`STATUS_FLAG_ONE_WAY`].
+    pub flags: u32,
+    /// Bytes; 0 if it goes one way.
+    pub window_end: u64,
+    /// Pages that it keeps in all.
+    pub kept_pages: u32,
+    /// Completed round trips.
+    pub jumps: u32,
+    /// The answer of the last one, as [`Jump::status`].
+    pub last_status: u32,
+    /// 0.
+    pub reserved: u32,
+}
 
 /// Argument of [`IOC_PREPARE`].
 #[repr(C)]
@@ -66,6 +127,9 @@ pub struct Prepare {
     pub jump_back_entry: u64,
     /// Out: physical address of the handoff block; 0 with [`PREPARE_ONE_WAY`].
     pub handoff: u64,
+    /// Out: physical address of ELF core headers of this kernel's memory, for the peer's
+    /// `elfcorehdr=`; 0 with [`PREPARE_ONE_WAY`], or if there was no contiguous memory for them.
+    pub elfcorehdr: u64,
 }
 /// [`Prepare::flags`]: nothing is preserved, segments may lie in any RAM, nobody comes back.
 pub const PREPARE_ONE_WAY: u32 = 1;
@@ -88,7 +152,7 @@ pub struct Segment {
     pub memsz: u64,
 }
 
-/// Argument of [`IOC_COMMIT`].
+/// Argument of [`IOC_COMMIT`]. For claimed RAM it notes what [`IOC_ENTER`] enters if that says 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Commit {
@@ -149,8 +213,11 @@ pub struct Back {
     pub command: u32,
     /// Out: as [`Jump::failed_rung`].
     pub failed_rung: u32,
+    /// In: 0; or, if this kernel is no peer by a handoff, the physical address to leave to, in
+    /// memory that stays as it is. Answer and reason go nowhere then, and no word comes back.
+    pub entry: u32,
     /// Must be 0.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
     /// In: why, in words; NUL-terminated, or empty.
     pub reason: [u8; REASON_SIZE],
 }
@@ -176,13 +243,29 @@ pub struct Request {
     pub len: u64,
 }
 
+/// Argument of [`IOC_LABEL`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Label {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: address of the text in the caller: lines of `key=value`, UTF-8.
+    pub buf: u64,
+    /// In: its length, bytes; less than [`LABEL_SIZE`].
+    pub len: u64,
+}
+/// Bytes that a load has for its label, its NUL included.
+pub const LABEL_SIZE: usize = 1024;
+
 /// Argument of [`IOC_CLAIM`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claim {
     /// In: [`ABI_VERSION`].
     pub version: u32,
-    /// In: must be 0.
+    /// In: `CLAIM_*`.
     pub flags: u32,
     /// In: entries at `ranges`, `1..=HANDOFF_RANGES`.
     pub count: u32,
@@ -193,6 +276,9 @@ pub struct Claim {
     pub ranges: u64,
 }
 
+/// [`Claim::flags`]: the claim outlives the open file; [`IOC_UNLOAD`] gives the RAM up.
+pub const CLAIM_KEEP: u32 = 1;
+
 /// Argument of [`IOC_ENTER`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -202,7 +288,7 @@ pub struct Enter {
     /// In: `JUMP_*`.
     pub flags: u32,
     /// In: physical address of the first instruction, in claimed RAM: a jump-back entry, or a
-    /// kernel's 32-bit entry.
+    /// kernel's 32-bit entry. 0: what [`IOC_COMMIT`] said, and its boot_params.
     pub entry: u64,
     /// In: physical address of boot_params (i386: handed over in ESI), or 0.
     pub boot_params: u64,
@@ -451,13 +537,16 @@ pub struct Handoff {
     pub peer_map: u64,
     /// Bytes of the peer map.
     pub peer_map_size: u64,
-    /// UUID of the image that this jump is for, zeros if none.
-    pub image_uuid: [u8; 16],
+    /// Random, another one for each load: a peer sees whether it is still the same.
+    pub load_uuid: [u8; 16],
     /// A's RAM, ascending.
     pub ram: [Range; HANDOFF_RANGES],
     /// What A asks of the peer, in words: lines of `key=value`, NUL-terminated; docs/protocol.md
     /// lists the keys.
     pub request: [u8; REQUEST_SIZE],
+    /// Physical address of the ELF core headers of A's memory, as in [`Prepare::elfcorehdr`]; 0 if
+    /// there are none. A peer that A did not boot has another on its command line.
+    pub elfcorehdr: u64,
     /// Zeros.
     pub reserved: [u8; HANDOFF_RESERVED],
     /// Outside the checksum: written by either side at each crossing.
@@ -465,7 +554,7 @@ pub struct Handoff {
 }
 /// Bytes that a handoff block has for a request, its NUL included.
 pub const REQUEST_SIZE: usize = 2560;
-const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - REQUEST_SIZE - 256;
+const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - REQUEST_SIZE - 8 - 256;
 
 /// The last 256 bytes of a handoff block.
 #[repr(C)]
@@ -533,6 +622,55 @@ pub struct ListPage {
     pub entries: [ListEntry; LIST_ENTRIES],
 }
 
+/// Name of the notes below in an ELF core, without the NUL that ends it there.
+pub const NOTE_NAME: &str = "KJUMP";
+/// Type of the note that makes a core resumable: [`CoreNote`].
+pub const NOTE_CORE: u32 = 1;
+/// Type of the note that makes a core a peer: [`PeerNote`], then its label of [`LABEL_SIZE`] bytes.
+pub const NOTE_PEER: u32 = 2;
+/// Type of the note with what `kjump save --format elf` knows beside the memory; docs/image-format.md.
+pub const NOTE_IMAGE: u32 = 3;
+
+/// Where to find what, in a core of kernel A's memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreNote {
+    /// 1.
+    pub version: u32,
+    /// Bytes of this structure.
+    pub size: u32,
+    /// Physical address of the jump-back entry.
+    pub jump_back_entry: u64,
+    /// Physical address of the handoff block.
+    pub handoff: u64,
+    /// The window is RAM in `[0, window_end)`, bytes.
+    pub window_end: u64,
+    /// As [`Handoff::fingerprint`].
+    pub fingerprint: u64,
+}
+
+/// What a core of a peer's memory, `/proc/kimgcore`, is entered with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerNote {
+    /// 1.
+    pub version: u32,
+    /// Bytes of this structure, without the label.
+    pub size: u32,
+    /// Physical address at which it is entered.
+    pub entry: u64,
+    /// Physical address of boot_params (i386: handed over in ESI), or 0.
+    pub boot_params: u64,
+    /// The window is RAM in `[0, window_end)`, bytes.
+    pub window_end: u64,
+    /// As [`Handoff::fingerprint`].
+    pub fingerprint: u64,
+    /// Completed round trips: 0 for a peer that has never run.
+    pub jumps: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
 /// CRC-32 (IEEE 802.3, reflected, as in zlib and gzip) of `bytes`, going on from `crc` (0 first).
 pub const fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
@@ -553,7 +691,10 @@ pub const fn crc32(crc: u32, bytes: &[u8]) -> u32 {
 const _: () = {
     assert!(crc32(0, b"123456789") == 0xcbf4_3926);
     assert!(RUNGS.len() == RUNG_COUNT && STAMP_LEAVE == RUNG_COUNT + 1);
-    assert!(size_of::<Prepare>() == 32);
+    assert!(size_of::<Prepare>() == 40 && offset_of!(Prepare, elfcorehdr) == 32);
+    assert!(size_of::<Select>() == 40 && size_of::<List>() == 24 && size_of::<Listed>() == 64);
+    assert!(size_of::<Label>() == 24 && size_of::<CoreNote>() == 40);
+    assert!(size_of::<PeerNote>() == 48 && offset_of!(PeerNote, jumps) == 40);
     assert!(offset_of!(Prepare, window_end) == 8 && offset_of!(Prepare, handoff) == 24);
     assert!(size_of::<Segment>() == 40);
     assert!(offset_of!(Segment, buf) == 8 && offset_of!(Segment, memsz) == 32);
@@ -569,8 +710,8 @@ const _: () = {
     assert!(offset_of!(Status, stamps) == 104);
     assert!(size_of::<Handoff>() == 4096);
     assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
-    assert!(offset_of!(Handoff, image_uuid) == 160 && offset_of!(Handoff, ram) == 176);
-    assert!(offset_of!(Handoff, request) == 1200);
+    assert!(offset_of!(Handoff, load_uuid) == 160 && offset_of!(Handoff, ram) == 176);
+    assert!(offset_of!(Handoff, request) == 1200 && offset_of!(Handoff, elfcorehdr) == 3760);
     assert!(offset_of!(Handoff, mailbox) == 4096 - 256 && size_of::<Mailbox>() == 256);
     assert!(size_of::<ControlSlot>() == 16 && size_of::<Range>() == 16);
     assert!(size_of::<ListEntry>() == 8 && size_of::<ListPage>() == 4096);

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::bounds::Bounds;
 use crate::codec::Codec;
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
 use crate::guard::text;
 use crate::layout::{
     self, RamRange, BLOCK, CHUNKS_OFFSET, FLAGS, FLAG_SNAPSHOT, GUARDS_OFFSET, GUARDS_SIZE,
@@ -98,6 +98,23 @@ impl Header {
             return Err("the jump-back entry is not in RAM above the window");
         }
         Ok(bounds)
+    }
+
+    /// The header's block, for what carries it elsewhere than in an image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with what is wrong with it.
+    pub fn to_block(&self) -> Result<[u8; BLOCK], Error> {
+        self.check().map_err(Error::Invalid)?;
+        let mut block = [0; BLOCK];
+        block.copy_from_slice(self.encode().as_bytes());
+        Ok(block)
+    }
+
+    /// Reads and checks such a block.
+    pub fn from_block(block: &[u8]) -> Result<Self, Refusal> {
+        Self::decode(block).map(|(header, _)| header)
     }
 
     /// As on the disk. [`check`](Self::check) comes first.

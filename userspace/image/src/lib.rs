@@ -35,12 +35,13 @@ mod target;
 mod writer;
 
 pub use announce::{announce, announced};
+pub use buffer::Aligned;
 pub use chunks::{Chunk, Chunks, Piece, Verified};
 pub use codec::Codec;
 pub use device::Device;
 pub use error::{Error, Refusal};
 pub use extents::{Extent, Extents, ExtentsError};
-pub use guard::Guard;
+pub use guard::{decode as decode_guards, encode as encode_guards, Guard};
 pub use header::Header;
 pub use image::{hex, Image, Machine};
 pub use inspect::{uuid, Inspection};

@@ -118,7 +118,7 @@ fn not_saved(code: u8, why: String, image: Result<()>) -> Error {
 }
 
 /// An older image is about to be overwritten, and with it the list of swap areas that it hides.
-fn show_older_swap(system: &System, spec: &Spec) {
+pub(super) fn show_older_swap(system: &System, spec: &Spec) {
     let older = system.open(spec, Access::Read).ok();
     let Some(Ok(image)) = older.map(Image::inspect_only) else {
         return;
@@ -130,7 +130,8 @@ fn show_older_swap(system: &System, spec: &Spec) {
     }
 }
 
-fn request(
+/// What the peer is told about a save to `target`.
+pub(super) fn request(
     config: &Config,
     spec: &Spec,
     target: &Opened,
@@ -171,7 +172,7 @@ fn swap_areas(request: &Request) -> Vec<[u8; 16]> {
 }
 
 /// Makes an older image invalid and says which one is to come: by that the peer knows the target.
-fn announce(mut target: Opened, image: [u8; 16]) -> Result<()> {
+pub(super) fn announce(mut target: Opened, image: [u8; 16]) -> Result<()> {
     Ok(target.prepare(image)?)
 }
 

@@ -27,16 +27,15 @@ enum Outcome {
 
 /// Jumps, and says what the peer answered.
 pub fn run(args: &Jump) -> Result<u8> {
-    let device = Device::open_as_root()?;
+    let device = Device::open_load(&args.which.name)?;
     let mut jump = abi::Jump {
         flags: args.way.flags(),
         command: args.command,
         fail_at: args.way.fail_at.unwrap_or(0),
         ..Default::default()
     };
-    if args.command != 0 {
-        peer::tell_what_is(&device);
-    }
+    // Also with no command: somebody may save by hand there.
+    peer::tell_what_is(&device);
     // What cannot be undone is the machine's fate if the peer never comes back: lose no data.
     rustix::fs::sync();
     let result = device

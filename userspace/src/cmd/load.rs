@@ -8,18 +8,24 @@ use kjump_abi::PREPARE_ONE_WAY;
 use object::read::ReadCache;
 use rustix::io::Errno;
 
-use crate::cli::Load;
+use super::peer;
+use crate::cli::{Load, LoadArgs};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::loader::plan::{self, Kernel, Place, Plan, Request};
+use crate::hibernation::label::Label;
+use crate::loader::plan::{self, Kernel, Place, Request};
 use crate::loader::{bzimage, elf, memmap, page_down};
 
 const VERB: &str = "load";
 
 /// Loads a kernel. The module drops a load that is not committed when its file is closed, so
 /// every `?` after `prepare` leaves nothing behind.
-pub fn run(args: &Load) -> Result<u8> {
-    load(&Device::open_as_root()?, args).map(|()| 0)
+pub fn run(args: &LoadArgs) -> Result<u8> {
+    let device = Device::open_load(&args.name)?;
+    if args.peer {
+        return peer::load_file(&device, &args.load.kernel, |_| Ok(())).map(|()| 0);
+    }
+    load(&device, &args.load).map(|()| 0)
 }
 
 /// As [`run`], with a device that the caller has open.
@@ -33,10 +39,18 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
         .prepare(flags, args.window)
         .map_err(|e| prepare_error(e, args.window))?;
 
+    if !args.one_way {
+        let release = peer::release_of(&args.kernel);
+        peer::tell(device, &Label::of_this_machine(release));
+    }
     let mut command_line = args.append.clone();
     if !args.one_way {
         let (handoff, entry) = (prepared.handoff, prepared.jump_back_entry);
         command_line += &format!(" kjump.handoff={handoff:#x} kexec_jump_back_entry={entry:#x}");
+        // What a stock kernel shows as /proc/vmcore.
+        if prepared.elfcorehdr != 0 && !args.append.contains("elfcorehdr=") {
+            command_line += &format!(" elfcorehdr={:#x}", prepared.elfcorehdr);
+        }
         // Linux limits an initramfs to half of a window's few MiB if it is a tmpfs.
         if !args.append.contains("rootfstype=") {
             command_line += " rootfstype=ramfs";
@@ -56,6 +70,7 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
             map: &map,
             window_end,
             floor: 0,
+            below: args.below,
             own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
         })
     })?;
@@ -72,7 +87,15 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
     }
     device
         .commit(plan.entry, plan.boot_params)
-        .map_err(|e| commit_error(e, &plan))
+        .map_err(|e| commit_error(e, plan.entry))
+}
+
+/// Looks whether the files are there, and the kernel is one.
+pub fn check(args: &Load) -> Result<()> {
+    if let Some(initrd) = &args.initrd {
+        Contents::open(initrd)?;
+    }
+    with_kernel(&args.kernel, |_| Ok(()))
 }
 
 /// Reads the kernel's file and hands what it is to `use_it`.
@@ -99,7 +122,14 @@ fn with_kernel<T>(path: &Path, use_it: impl FnOnce(Kernel) -> Result<T>) -> Resu
     use_it(Kernel::BzImage(bzimage::parse(&start, size, path)?))
 }
 
-fn send(device: &Device, data: &[u8], mem: u64, memsz: u64, window_end: Option<u64>) -> Result<()> {
+/// Hands a piece to the module.
+pub fn send(
+    device: &Device,
+    data: &[u8],
+    mem: u64,
+    memsz: u64,
+    window_end: Option<u64>,
+) -> Result<()> {
     log::info!("segment {mem:#x}+{memsz:#x}, {} bytes of data", data.len());
     device
         .segment(data, mem, memsz)
@@ -156,7 +186,8 @@ impl<'a> Contents<'a> {
     }
 }
 
-fn prepare_error(errno: Errno, window: u64) -> Error {
+/// What the module says to a window.
+pub fn prepare_error(errno: Errno, window: u64) -> Error {
     match errno {
         Errno::DOM => Error::WindowZero,
         Errno::INVAL => Error::WindowUnaligned(window),
@@ -182,10 +213,10 @@ fn segment_error(errno: Errno, mem: u64, memsz: u64, window_end: Option<u64>) ->
 }
 
 /// At a commit only the entry can lie outside.
-fn commit_error(errno: Errno, plan: &Plan) -> Error {
+pub fn commit_error(errno: Errno, entry: u64) -> Error {
     match errno {
         Errno::ADDRNOTAVAIL | Errno::INVAL => Error::SegmentOutside {
-            mem: page_down(plan.entry),
+            mem: page_down(entry),
             memsz: kjump_abi::PAGE_SIZE,
             hint: "it has the entry, so use a kernel whose entry lies in a segment".into(),
         },

@@ -1,6 +1,9 @@
 //! One file a verb.
 
-mod back;
+pub mod back;
+pub mod bios;
+pub mod call;
+pub mod core;
 mod doctor;
 pub use doctor::meminfo;
 pub mod hibernate;
@@ -8,13 +11,20 @@ pub mod image;
 mod inspection;
 pub mod jump;
 pub mod load;
+pub mod peer;
+mod peers;
 pub mod restore;
 pub mod resume;
+pub mod rollback;
 pub mod save;
+mod save_elf;
+pub mod snapshot;
+pub mod snapshots;
 mod status;
 pub mod target;
 mod times;
-mod unload;
+pub mod unload;
+mod wait;
 
 use std::io::{self, Write};
 
@@ -25,24 +35,33 @@ use crate::error::{Error, Result};
 pub fn run(command: Command) -> Result<u8> {
     match command {
         Command::Load(args) => load::run(&args),
+        Command::Peer(args) => peer::run(&args),
         Command::Jump(args) => jump::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Bios(args) => bios::run(&args),
         Command::Back(args) => back::run(&args),
-        Command::Unload => unload::run(),
+        Command::Wait(args) => wait::run(&args),
+        Command::Unload(args) => unload::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Doctor => doctor::run(),
         Command::Hibernate(args) => hibernate::run(&args),
         Command::Resume(args) => resume::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Rollback(args) => rollback::run(&args),
+        Command::Snapshots(args) => snapshots::run(&args),
         Command::Save(args) => save::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Target(args) => target::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Kexec { arguments } => crate::kexec::run(crate::kexec::Name::Kexec, arguments),
         Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),
     }
 }
 
 /// Prints a line and flushes it: a jump may follow. A reader that has had enough is no error.
-fn say(line: impl std::fmt::Display) -> Result<()> {
+pub fn say(line: impl std::fmt::Display) -> Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),

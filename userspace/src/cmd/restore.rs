@@ -1,6 +1,7 @@
 //! `kjump restore`: in C, by hand; init uses the same.
 
 use std::io::{self, Stdin};
+use std::path::PathBuf;
 
 use kjump_abi::{Handoff, Range, ARCH_I386};
 use kjump_image::{Machine, Source, StreamSource, Target};
@@ -17,7 +18,7 @@ use crate::progress::Reporter;
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
-    /// Where from: as `kjump save` takes it, or - for standard input
+    /// Where from: as `kjump save` takes it, an ELF core, or - for standard input
     pub source: String,
     /// Do not compare filesystems with what the image says of them
     #[arg(long)]
@@ -32,6 +33,15 @@ pub struct RestoreArgs {
 
 /// Restores and enters the saved kernel.
 pub fn run(args: &RestoreArgs) -> Result<u8> {
+    if let Some(core) = elf(&args.source)? {
+        let options = super::core::Options {
+            entry: None,
+            guard: !args.no_guards,
+            replace: false,
+            json: args.json,
+        };
+        return super::core::restore(&core, options);
+    }
     let device = Device::open_as_root()?;
     let handoff = device.handoff().ok();
     let restore = Restore {
@@ -45,6 +55,24 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
     let place = open(&args.source)?;
     let (Failed::Untouched(e) | Failed::Begun(e, _)) = restore.run(place, &mut reporter);
     Err(e)
+}
+
+/// The path of an ELF core, if `source` is one: a file, or a device with one on it.
+fn elf(source: &str) -> Result<Option<PathBuf>> {
+    let path = match Spec::parse(source)? {
+        Spec::Stream => return Ok(None),
+        Spec::File(path) => path,
+        Spec::Device {
+            device,
+            offset: None,
+        } => match System::default().find(&device) {
+            Ok(device) => device.path(),
+            // Whoever opens it says so, or waits for it.
+            Err(_) => return Ok(None),
+        },
+        Spec::Device { .. } => return Ok(None),
+    };
+    Ok(super::core::is_elf(&path).then_some(path))
 }
 
 /// The machine as this kernel knows it: by its own memory map if the bootloader started it, else as

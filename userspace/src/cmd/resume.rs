@@ -14,11 +14,12 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::peer::{self, Answer};
 use crate::hibernation::request::Request;
-use crate::hibernation::restore::Restore;
-use crate::hibernation::{self, machine};
+use crate::hibernation::restore::{open_checked, Restore};
+use crate::hibernation::{self, machine, snapshot};
 use crate::json::Json;
 use crate::loader::memmap;
 use crate::parse;
+use crate::progress::Reporter;
 use crate::swap;
 
 const VERB: &str = "resume";
@@ -44,6 +45,10 @@ pub struct ResumeArgs {
     /// Do not compare filesystems with what the image says of them
     #[arg(long)]
     pub no_guards: bool,
+    /// By the kernel's own /dev/snapshot: without module and peer, but memory must hold the image
+    /// beside this kernel
+    #[arg(long, conflicts_with = "discard")]
+    pub snapshot: bool,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
@@ -87,6 +92,9 @@ fn resume(args: &ResumeArgs) -> Result<String> {
     if forbidden(&line) {
         return Ok("noresume on the command line: no image is looked for".into());
     }
+    if args.snapshot {
+        return Err(by_snapshot(args, &source, &spec)?);
+    }
     let device = Device::open_as_root()?;
     let request = look(args, &config, &device, &source, &spec)?;
     peer::ready(&device, &config)?;
@@ -126,6 +134,24 @@ pub fn source_of(line: &str) -> Result<Option<String>> {
 pub fn open(spec: &Spec, access: Access) -> Result<Opened> {
     let system = System::default();
     hibernation::once_there(|| system.open(spec, access))
+}
+
+/// Resumes by the kernel's own means; returns only with an error.
+fn by_snapshot(args: &ResumeArgs, source: &str, spec: &Spec) -> Result<Error> {
+    let map = memmap::read()?;
+    // This kernel has all of memory, and need not be the one that was saved.
+    let machine = Machine {
+        arch: kjump_abi::ARCH_I386,
+        fingerprint: Some(machine::fingerprint(&map)),
+        build_id: None,
+        ram: machine::ram_above(&map, 0),
+        window_end: 0,
+    };
+    let opened = open(spec, Access::Write)?;
+    let checked = open_checked(opened, &machine, source, !args.no_guards, args.retry);
+    let (image, swap) = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
+    let mut reporter = Reporter::new("restoring", args.json, false);
+    Ok(snapshot::restore(image, &swap, source, &mut reporter))
 }
 
 /// Looks at the image with the eyes of the peer, so that most refusals need no jump.

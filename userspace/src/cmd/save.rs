@@ -22,8 +22,16 @@ const MADE: &str = "/run/kjump-images";
 /// Arguments of `save`.
 #[derive(Debug, clap::Args)]
 pub struct SaveArgs {
-    /// Where to: /dev/…, UUID=…, PARTUUID=…, MAJ:MIN, DEVICE:OFFSET, or - for standard output
+    /// Where to: /dev/…, UUID=…, PARTUUID=…, MAJ:MIN, DEVICE:OFFSET, or - for standard output;
+    /// with --format elf also any file
     pub target: String,
+    /// What to write: an image, or an ELF core for gdb, crash and the like, which can be resumed
+    /// from too
+    #[arg(long, value_enum, default_value_t = Format::Image)]
+    pub format: Format,
+    /// With --format elf: free pages too
+    #[arg(long)]
+    pub all: bool,
     /// How pages are compressed: lz4, zstd or none
     #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
     pub compression: Option<Codec>,
@@ -44,8 +52,25 @@ pub struct SaveArgs {
     pub json: bool,
 }
 
+/// What a save writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// docs/image-format.md
+    Image,
+    /// An ELF64 core
+    Elf,
+}
+
 /// Saves the memory of the kernel that this one was entered from.
 pub fn run(args: &SaveArgs) -> Result<u8> {
+    if args.format == Format::Elf {
+        return super::save_elf::run(args);
+    }
+    if args.all {
+        return Err(Error::Usage(
+            "--all is for --format elf: what is free in memory is never in an image".into(),
+        ));
+    }
     let device = Device::open_as_root()?;
     let handoff = device.handoff().map_err(|e| Error::from_errno("save", e))?;
     let mut request = Request::parse(&handoff.request).unwrap_or_default();
@@ -98,6 +123,7 @@ fn remember(target: &str) -> Result<()> {
 
 /// Gives up the images that were made here: the other kernel is about to go on.
 pub fn give_up_made() -> Result<()> {
+    super::save_elf::give_up_made()?;
     if !Path::new(MADE).exists() {
         return Ok(());
     }

@@ -15,7 +15,9 @@ use crate::parse;
 
 /// Prints the state.
 pub fn run(args: &cli::Status) -> Result<u8> {
-    let status = Device::open()?
+    let device = Device::open()?;
+    device.about(&args.which.name)?;
+    let status = device
         .status()
         .map_err(|e| Error::from_errno("status", e))?;
     // No map, no counts of it: the rest of the state is worth telling all the same.

@@ -44,11 +44,12 @@ pub fn start(device: &Device, target: &mut Opened, claimed: bool) -> Result<()> 
         map: &map,
         window_end: None,
         floor,
+        below: None,
         own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
     })?;
     if !claimed {
         device
-            .claim(&machine::ram_above(&map, floor))
+            .claim(&machine::ram_above(&map, floor), false)
             .map_err(|e| Error::from_errno("resume", e))?;
     }
     let put = |at: u64, bytes: &[u8]| device.write_at(at, bytes);

@@ -63,7 +63,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Finds what A asked to be watched; where it said nothing, everything that is known.
+    /// Finds what A asked to be watched; where it said nothing, everything that is known and not
+    /// mounted here, as what this kernel mounts cannot be A's.
     ///
     /// # Errors
     ///
@@ -75,6 +76,9 @@ impl Watch {
                 let name = p.name();
                 (p, name)
             };
+            let here = system.mounted_filesystems()?;
+            let ours = |p: &Place| here.iter().any(|m| is_same(&m.device, &p.device));
+            all.retain(|p| !ours(p));
             let places = all.into_iter().map(named).collect();
             return Ok(Self { places });
         };
@@ -92,6 +96,19 @@ impl Watch {
             }
         }
         Ok(Self { places })
+    }
+
+    /// The first that is mounted here, by its name in A: writing to it would be the end of A's
+    /// idea of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of looking at the mounts.
+    pub fn mounted_here(&self, system: &System) -> Result<Option<&str>> {
+        let here = system.mounted_filesystems()?;
+        let is_mounted = |p: &Place| here.iter().any(|m| is_same(&m.device, &p.device));
+        let found = self.places.iter().find(|(p, _)| is_mounted(p));
+        Ok(found.map(|(_, name)| name.as_str()))
     }
 
     /// Hides the swap areas: no other system is to swap there while there is an image.
@@ -130,6 +147,10 @@ impl Watch {
         };
         self.places.iter().map(one).collect()
     }
+}
+
+fn is_same(a: &BlockDevice, b: &BlockDevice) -> bool {
+    (a.major, a.minor) == (b.major, b.minor)
 }
 
 fn failed(place: &Place, source: kjump_guard::Error) -> Error {

@@ -30,6 +30,15 @@ pub fn fingerprint(map: &[Entry]) -> u64 {
     u64::from(low) | (u64::from(high) << 32)
 }
 
+/// The CPU as the module's fingerprint in a handoff block has it, in the high half: the same as in
+/// [`fingerprint`], in another order.
+pub fn cpu_in_handoff() -> u32 {
+    let (vendor, signature) = (cpuid_count(0, 0), cpuid_count(1, 0).eax);
+    let words = [vendor.ebx, vendor.ecx, vendor.edx, signature];
+    let one = |crc, word: u32| crc32(crc, &word.to_le_bytes());
+    words.into_iter().fold(0, one)
+}
+
 /// Entries of one kind that touch are one: kernels and loaders merge as they like.
 fn merged(map: &[Entry]) -> Vec<Entry> {
     let mut out: Vec<Entry> = Vec::with_capacity(map.len());

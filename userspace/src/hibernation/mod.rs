@@ -1,19 +1,27 @@
 //! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), how C brings
-//! it back (`restore`) or goes on to the normal kernel (`go_on`), and what the machine is, as all three see it (`machine`).
+//! it back (`restore`, from an ELF core `resumable`, by the normal kernel alone `snapshot`) or goes on to the normal kernel (`go_on`), and what the machine is, as all three see it (`machine`).
 
 use std::thread::sleep;
 use std::time::Duration;
 
 use crate::error::Result;
 
+pub mod core_map;
+pub mod elf_headers;
 pub mod go_on;
 pub mod guards;
+pub mod label;
 pub mod machine;
 pub mod pages;
 pub mod peer;
+pub mod places;
 pub mod request;
 pub mod restore;
+pub mod resumable;
 pub mod save;
+pub mod save_elf;
+mod sink;
+pub mod snapshot;
 pub mod watch;
 
 /// How often a disk that is not there yet is looked for, and how long between.

@@ -37,6 +37,35 @@ impl SavedPages {
     /// Those of `read_at`; `InvalidData` without a page map, or with one or a list that makes no
     /// sense.
     pub fn read(read_at: ReadAt, handoff: &Handoff) -> io::Result<Self> {
+        let (mut saved, mut page) = Self::read_map(read_at, handoff)?;
+        // The window's contents are in the shadow now, and are saved as that.
+        (0..handoff.window_end / PAGE_SIZE).for_each(|frame| saved.set(frame, false));
+        saved.add_shadow(read_at, handoff, &mut page)?;
+        saved.count = saved.count_from(0);
+        Ok(saved)
+    }
+
+    /// What an ELF core has: the window's frames too, at their own addresses, beside the shadow's;
+    /// and with `free` all that is RAM.
+    ///
+    /// # Errors
+    ///
+    /// As [`SavedPages::read`].
+    pub fn read_for_core(read_at: ReadAt, handoff: &Handoff, free: bool) -> io::Result<Self> {
+        let (mut saved, mut page) = Self::read_map(read_at, handoff)?;
+        saved.add_shadow(read_at, handoff, &mut page)?;
+        if free {
+            for r in handoff.ram.iter().take(handoff.ram_count as usize) {
+                let frames = r.start.div_ceil(PAGE_SIZE)..r.end / PAGE_SIZE;
+                frames.for_each(|frame| saved.set(frame, true));
+            }
+        }
+        saved.count = saved.count_from(0);
+        Ok(saved)
+    }
+
+    /// The map as it is, and a page to read others into.
+    fn read_map(read_at: ReadAt, handoff: &Handoff) -> io::Result<(Self, Vec<u8>)> {
         let pages = handoff.page_map_pages.div_ceil(BITS);
         if handoff.page_map == 0 || pages > INDEX {
             return Err(bad("the handoff has no page map that can be used"));
@@ -58,12 +87,7 @@ impl SavedPages {
             read_at(word(&index, n).into(), &mut page)?;
             words.extend((0..INDEX as usize).map(|i| word(&page, i)));
         }
-        let mut saved = Self { words, count: 0 };
-        // The window's contents are in the shadow now, and are saved as that.
-        (0..handoff.window_end / PAGE_SIZE).for_each(|frame| saved.set(frame, false));
-        saved.add_shadow(read_at, handoff, &mut page)?;
-        saved.count = saved.words.iter().map(|w| u64::from(w.count_ones())).sum();
-        Ok(saved)
+        Ok((Self { words, count: 0 }, page))
     }
 
     fn add_shadow(
@@ -103,7 +127,17 @@ impl SavedPages {
         self.words.len() as u64 * 32
     }
 
-    fn has(&self, frame: u64) -> bool {
+    /// Frames to be saved from `frame` on.
+    pub fn count_from(&self, frame: u64) -> u64 {
+        let (word, bit) = ((frame / 32) as usize, frame % 32);
+        let rest = self.words.get(word..).unwrap_or_default();
+        let below = rest.first().map_or(0, |w| w & ((1 << bit) - 1));
+        let all: u64 = rest.iter().map(|w| u64::from(w.count_ones())).sum();
+        all - u64::from(below.count_ones())
+    }
+
+    /// Whether a frame is to be saved.
+    pub fn has(&self, frame: u64) -> bool {
         let word = self.words.get((frame / 32) as usize);
         word.is_some_and(|w| w & (1 << (frame % 32)) != 0)
     }
@@ -133,9 +167,18 @@ pub fn frames_of(ram: &[Range], floor: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::collections::HashMap;
+
+    /// These frames, of half a GiB.
+    pub fn of(frames: &[u64]) -> SavedPages {
+        let words = vec![0; 4096];
+        let mut saved = SavedPages { words, count: 0 };
+        frames.iter().for_each(|frame| saved.set(*frame, true));
+        saved.count = saved.count_from(0);
+        saved
+    }
 
     /// A handoff, and pages of old memory by address.
     fn old() -> (Box<Handoff>, HashMap<u64, Vec<u32>>) {
@@ -196,6 +239,33 @@ mod tests {
         assert_eq!(saved.count, 36);
         assert_eq!(saved.next_run(70, 80), Some((70, 10)));
         assert_eq!(saved.next_run(96, BITS), None);
+    }
+
+    #[test]
+    fn a_core_has_the_window_too() {
+        let (mut handoff, pages) = old();
+        let read_at = |at: u64, buf: &mut [u8]| {
+            let page = pages.get(&at).ok_or(io::ErrorKind::NotFound)?;
+            let bytes: Vec<u8> = page.iter().flat_map(|w| w.to_le_bytes()).collect();
+            buf.copy_from_slice(&bytes);
+            Ok(())
+        };
+        let core = SavedPages::read_for_core(&read_at, &handoff, false).unwrap();
+        assert!([0, 7, 8, 31, 0x21].iter().all(|f| core.has(*f)));
+        assert_eq!(
+            (core.count, core.count_from(8), core.count_from(9)),
+            (38, 36, 35)
+        );
+        assert_eq!((core.count_from(0x22), core.count_from(u64::MAX)), (33, 0));
+        // And with what is free: RAM that is whole frames.
+        handoff.ram[0] = Range {
+            start: 0x1800,
+            end: 0x3800,
+        };
+        handoff.ram_count = 1;
+        let all = SavedPages::read_for_core(&read_at, &handoff, true).unwrap();
+        assert!(all.has(2) && !all.has(1) && !all.has(3));
+        assert_eq!(all.count, 39);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kjump_target::System;
 use super::request::Request;
 use super::{machine, watch};
 use crate::cli;
-use crate::cmd::{jump, load};
+use crate::cmd::{self, jump, load};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -37,6 +37,9 @@ pub fn ready(device: &Device, config: &Config) -> Result<()> {
     {
         return Ok(());
     }
+    if cmd::peer::is_peer(&config.peer) {
+        return cmd::peer::load_file(device, &config.peer, |_| Ok(()));
+    }
     let own = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     load::load(
         device,
@@ -46,6 +49,7 @@ pub fn ready(device: &Device, config: &Config) -> Result<()> {
             append: config.command_line(&own),
             window: config.window,
             one_way: false,
+            below: None,
         },
     )
 }

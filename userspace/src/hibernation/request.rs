@@ -37,6 +37,9 @@ pub struct Request {
     pub retry: bool,
     /// Do not compare filesystems with what the image says of them.
     pub unguarded: bool,
+    /// What is saved may be restored more than once, and the asking kernel goes on; what is restored
+    /// must be such a one.
+    pub snapshot: bool,
     /// Identity of the asking kernel's build.
     pub build: Option<[u8; 32]>,
     /// Identity of the machine, as only a kernel that sees the firmware's memory map can tell it.
@@ -87,6 +90,9 @@ impl Request {
         if self.unguarded {
             line("no-guards", "1".into());
         }
+        if self.snapshot {
+            line("snapshot", "1".into());
+        }
         if let Some(build) = &self.build {
             line("build", hex(build));
         }
@@ -121,6 +127,7 @@ impl Request {
                 "allow-unknown" => r.allow_unknown = value == "1",
                 "retry" => r.retry = value == "1",
                 "no-guards" => r.unguarded = value == "1",
+                "snapshot" => r.snapshot = value == "1",
                 "build" => r.build = Some(unhex(value)?),
                 "fingerprint" => r.fingerprint = Some(parse::number(value).ok()?),
                 "firmware-pages" => r.firmware_pages = parse::number(value).ok()?,
@@ -169,6 +176,7 @@ mod tests {
             allow_unknown: true,
             retry: true,
             unguarded: true,
+            snapshot: true,
             build: Some([9; 32]),
             fingerprint: Some(u64::MAX),
             firmware_pages: 77,

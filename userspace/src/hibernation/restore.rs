@@ -6,8 +6,8 @@ use std::time::Duration;
 use kjump_abi as abi;
 use kjump_abi::{ControlSlot, Handoff, Mailbox, PAGE_SIZE, REASON_SIZE};
 use kjump_image::{
-    layout::Seal, mark_resuming, refuse, withdraw, Chunk, Header, Image, Machine, Piece, Refusal,
-    Source, Target, Verified,
+    layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Machine, Refusal, Source, Target,
+    Verified,
 };
 use kjump_target::System;
 use rustix::io::Errno;
@@ -15,8 +15,9 @@ use std::mem::offset_of;
 
 use super::guards::{self, Watch};
 use super::machine;
+use super::places::Places;
 use crate::abort::hold_signals;
-use crate::device::{Device, Memory};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::parse;
 use crate::progress::Reporter;
@@ -24,8 +25,6 @@ use crate::progress::Reporter;
 /// How often the way down is tried, and how long between: a device may refuse once.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bytes mapped at a time.
-const REGION: u64 = 4 << 20;
 
 /// How far a restore came before it failed.
 #[derive(Debug)]
@@ -51,6 +50,34 @@ pub struct Restore<'a> {
     pub retry: bool,
 }
 
+/// Opens an image and checks all that can be checked before a page is written; the arguments are
+/// those of [`Restore`].
+pub fn open_checked<S: Source>(
+    source: S,
+    machine: &Machine,
+    name: &str,
+    guard: bool,
+    retry: bool,
+) -> Result<(Image<S>, Watch)> {
+    let refused = |source| Error::Refused {
+        target: name.into(),
+        source,
+    };
+    let image = Image::open_again(source, machine, retry).map_err(refused)?;
+    let header = image.header();
+    let missing = machine::missing_features(&header.cpu_features, &machine::cpu_features());
+    if missing > 0 {
+        return Err(refused(Refusal::Foreign {
+            what: "the CPU's features",
+            image: format!("{missing} more"),
+            here: "fewer".into(),
+        }));
+    }
+    let guards = if guard { image.guards() } else { &[] };
+    let swap = guards::check(&System::default(), guards, name)?;
+    Ok((image, swap))
+}
+
 impl Restore<'_> {
     fn refused(&self, source: Refusal) -> Error {
         Error::Refused {
@@ -61,20 +88,7 @@ impl Restore<'_> {
 
     /// Opens an image and checks all that can be checked before a page is written.
     pub fn open<S: Source>(&self, source: S) -> Result<(Image<S>, Watch)> {
-        let image =
-            Image::open_again(source, &self.machine, self.retry).map_err(|e| self.refused(e))?;
-        let header = image.header();
-        let missing = machine::missing_features(&header.cpu_features, &machine::cpu_features());
-        if missing > 0 {
-            return Err(self.refused(Refusal::Foreign {
-                what: "the CPU's features",
-                image: format!("{missing} more"),
-                here: "fewer".into(),
-            }));
-        }
-        let guards = if self.guard { image.guards() } else { &[] };
-        let swap = guards::check(&System::default(), guards, self.name)?;
-        Ok((image, swap))
+        open_checked(source, &self.machine, self.name, self.guard, self.retry)
     }
 
     /// Restores and enters the saved kernel: does not return if that succeeds.
@@ -86,7 +100,7 @@ impl Restore<'_> {
             Err(e) => return Failed::Untouched(e),
         };
         let ram = machine_ram(&self.machine);
-        if let Err(e) = self.device.claim(&ram) {
+        if let Err(e) = self.device.claim(&ram, false) {
             return Failed::Untouched(Error::from_errno("restore", e));
         }
         let header = image.header().clone();
@@ -121,10 +135,7 @@ impl Restore<'_> {
 
     /// Writes every page to its place.
     fn fill<S: Source>(&self, image: &mut Image<S>, reporter: &mut Reporter) -> Result<Verified> {
-        let mut places = Places {
-            device: self.device,
-            mapped: None,
-        };
+        let mut places = Places::new(self.device);
         let mut chunks = image.chunks().map_err(|e| self.refused(e))?;
         while let Some(chunk) = chunks.next_chunk().map_err(|e| self.refused(e))? {
             places
@@ -161,21 +172,7 @@ impl Restore<'_> {
             }
         }
         let error = match swap.show_swap(&system) {
-            Ok(()) => {
-                let mut enter = abi::Enter {
-                    entry: header.jump_back_entry,
-                    ..Default::default()
-                };
-                let mut errno = None;
-                for _ in 0..TRIES {
-                    errno = self.device.enter(&mut enter).err();
-                    if enter.failed_rung == 0 {
-                        break;
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                not_entered("restore", &enter, errno)
-            }
+            Ok(()) => enter(self.device, "restore", header.jump_back_entry),
             Err(e) => e,
         };
         if let Err(e) = swap.hide_swap(&system) {
@@ -203,16 +200,40 @@ impl Restore<'_> {
                 "there is no control page at the jump-back entry",
             )));
         }
-        let mailbox = handoff + offset_of!(Handoff, mailbox) as u64;
-        let mut reason = [0; REASON_SIZE];
-        let text = format!("restored from {}", self.name);
-        let length = text.len().min(REASON_SIZE - 1);
-        reason[..length].copy_from_slice(&text.as_bytes()[..length]);
-        let put = |field: usize, bytes: &[u8]| self.device.write_at(mailbox + field as u64, bytes);
-        put(offset_of!(Mailbox, reason), &reason).map_err(io)?;
-        let status = abi::STATUS_RESUMED.to_le_bytes();
-        put(offset_of!(Mailbox, status), &status).map_err(io)
+        leave_word(self.device, handoff, self.name).map_err(io)
     }
+}
+
+/// Tells A, in the mailbox of its handoff block at `handoff`, that it was restored.
+pub fn leave_word(device: &Device, handoff: u64, from: &str) -> io::Result<()> {
+    let mailbox = handoff + offset_of!(Handoff, mailbox) as u64;
+    let mut reason = [0; REASON_SIZE];
+    let text = format!("restored from {from}");
+    let length = text.len().min(REASON_SIZE - 1);
+    reason[..length].copy_from_slice(&text.as_bytes()[..length]);
+    let put = |field: usize, bytes: &[u8]| device.write_at(mailbox + field as u64, bytes);
+    put(offset_of!(Mailbox, reason), &reason)?;
+    put(
+        offset_of!(Mailbox, status),
+        &abi::STATUS_RESUMED.to_le_bytes(),
+    )
+}
+
+/// Enters what was claimed and written, trying some times; returns only if that failed.
+pub fn enter(device: &Device, verb: &'static str, entry: u64) -> Error {
+    let mut enter = abi::Enter {
+        entry,
+        ..Default::default()
+    };
+    let mut errno = None;
+    for _ in 0..TRIES {
+        errno = device.enter(&mut enter).err();
+        if enter.failed_rung == 0 {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    not_entered(verb, &enter, errno)
 }
 
 /// What an entry that returned means.
@@ -229,60 +250,11 @@ pub fn not_entered(verb: &'static str, enter: &abi::Enter, errno: Option<Errno>)
 }
 
 /// RAM that is to be claimed.
-fn machine_ram(machine: &Machine) -> Vec<abi::Range> {
+pub fn machine_ram(machine: &Machine) -> Vec<abi::Range> {
     let above = |r: &abi::Range| abi::Range {
         start: r.start.max(machine.window_end),
         end: r.end,
     };
     let ranges = machine.ram.iter().map(above);
     ranges.filter(|r| r.start < r.end).collect()
-}
-
-/// Where pages go, a region mapped at a time.
-struct Places<'a> {
-    device: &'a Device,
-    mapped: Option<(u64, Memory)>,
-}
-
-impl Places<'_> {
-    fn put(&mut self, chunk: &Chunk) -> io::Result<()> {
-        for piece in chunk.pieces() {
-            match piece {
-                Piece::Data { pfn, bytes } => {
-                    let (mut at, mut rest) = (pfn * PAGE_SIZE, bytes);
-                    while !rest.is_empty() {
-                        let place = self.place(at, rest.len() as u64)?;
-                        let (now, later) = rest.split_at(place.len());
-                        place.copy_from_slice(now);
-                        (at, rest) = (at + now.len() as u64, later);
-                    }
-                }
-                Piece::Zero { pfn, count } => {
-                    let (mut at, end) = (pfn * PAGE_SIZE, (pfn + count) * PAGE_SIZE);
-                    while at < end {
-                        let place = self.place(at, end - at)?;
-                        place.fill(0);
-                        at += place.len() as u64;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The memory at `at`, bytes; as much of `len` as lies in one region.
-    fn place(&mut self, at: u64, len: u64) -> io::Result<&mut [u8]> {
-        let region = at / REGION * REGION;
-        if self.mapped.as_ref().is_none_or(|(r, _)| *r != region) {
-            // The old one goes first: page tables are short.
-            self.mapped = None;
-            let memory = self.device.map(region, REGION as usize, true)?;
-            self.mapped = Some((region, memory));
-        }
-        let len = len.min(region + REGION - at) as usize;
-        match &mut self.mapped {
-            Some((_, memory)) => Ok(memory.bytes_mut((at - region) as usize, len)),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
 }

@@ -51,7 +51,7 @@ impl Save<'_> {
         let read_at = |at: u64, buf: &mut [u8]| self.device.read_at(at, buf);
         let pages = SavedPages::read(&read_at, self.handoff)
             .map_err(|e| Error::io("the page map of the other kernel", e))?;
-        let header = self.header(&pages);
+        let header = header(self.handoff, self.request, pages.count);
         let system = System::default();
         let watched = if self.guard {
             let list = self.request.watched.as_deref();
@@ -92,7 +92,10 @@ impl Save<'_> {
         let system = System::default();
         let guards = || match watched {
             Some(watched) => {
-                watched.hide_swap(&system)?;
+                // The kernel that is saved goes on, and with it its swap areas.
+                if !self.request.snapshot {
+                    watched.hide_swap(&system)?;
+                }
                 watched.record(&system)
             }
             None => Ok(Vec::new()),
@@ -146,41 +149,42 @@ impl Save<'_> {
             }
         }
     }
+}
 
-    fn header(&self, pages: &SavedPages) -> Header {
-        let h = self.handoff;
-        let ram = h
-            .ram
-            .iter()
-            .take(h.ram_count as usize)
-            .copied()
-            .collect::<Vec<_>>();
-        let above = frames_of(&ram, h.window_end);
-        let all = frames_of(&ram, 0);
-        let top = ram.last().map_or(0, |r| r.end / PAGE_SIZE);
-        let firmware = self.request.firmware_pages.min(top.saturating_sub(all));
-        let mut skipped = [0; kjump_image::layout::SKIPPED_KINDS];
-        // As in `layout::SKIPPED`: free, hole, firmware, nosave, window.
-        skipped[0] = above.saturating_sub(pages.count);
-        skipped[1] = top.saturating_sub(all + firmware);
-        skipped[2] = firmware;
-        skipped[4] = all - above;
-        Header {
-            uuid: self.request.image,
-            created: now(),
-            arch: h.arch,
-            fingerprint: self.request.fingerprint.unwrap_or(h.fingerprint),
-            release: parse::text(&h.release).chars().take(63).collect(),
-            build_id: self.request.build.unwrap_or_default(),
-            cpu_features: machine::cpu_features(),
-            window_end: h.window_end,
-            jump_back_entry: h.jump_back_entry,
-            pages: pages.count,
-            skipped,
-            codec: self.request.codec,
-            ram,
-            ..Header::default()
-        }
+/// What an image says of the machine; `count` pages above the window are in it.
+pub fn header(h: &Handoff, request: &Request, count: u64) -> Header {
+    let ram = h
+        .ram
+        .iter()
+        .take(h.ram_count as usize)
+        .copied()
+        .collect::<Vec<_>>();
+    let above = frames_of(&ram, h.window_end);
+    let all = frames_of(&ram, 0);
+    let top = ram.last().map_or(0, |r| r.end / PAGE_SIZE);
+    let firmware = request.firmware_pages.min(top.saturating_sub(all));
+    let mut skipped = [0; kjump_image::layout::SKIPPED_KINDS];
+    // As in `layout::SKIPPED`: free, hole, firmware, nosave, window.
+    skipped[0] = above.saturating_sub(count);
+    skipped[1] = top.saturating_sub(all + firmware);
+    skipped[2] = firmware;
+    skipped[4] = all - above;
+    Header {
+        uuid: request.image,
+        created: now(),
+        arch: h.arch,
+        snapshot: request.snapshot,
+        fingerprint: request.fingerprint.unwrap_or(h.fingerprint),
+        release: parse::text(&h.release).chars().take(63).collect(),
+        build_id: request.build.unwrap_or_default(),
+        cpu_features: machine::cpu_features(),
+        window_end: h.window_end,
+        jump_back_entry: h.jump_back_entry,
+        pages: count,
+        skipped,
+        codec: request.codec,
+        ram,
+        ..Header::default()
     }
 }
 

@@ -7,10 +7,14 @@ use rustix::io::Errno;
 
 use super::options::{Action, Options};
 use super::watchdog::Watchdog;
-use super::{say, system};
+use super::{commands, say, system};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::parse;
+use crate::hibernation::core_map::CoreMap;
+use crate::{interop, parse};
+
+/// The command word "resume".
+const RESUME: u32 = 0x6b63_0004;
 
 /// How often the way back is tried.
 const BACK_TRIES: u32 = 5;
@@ -43,14 +47,6 @@ impl Answer {
             status: e.errno(),
             reason: e.to_string(),
         }
-    }
-
-    /// As the module takes it: cut off where it is too long, NUL-terminated.
-    fn reason_bytes(&self) -> [u8; abi::REASON_SIZE] {
-        let mut bytes = [0; abi::REASON_SIZE];
-        let length = self.reason.floor_char_boundary(abi::REASON_SIZE - 1);
-        bytes[..length].copy_from_slice(&self.reason.as_bytes()[..length]);
-        bytes
     }
 }
 
@@ -85,17 +81,19 @@ impl Init {
     /// What to do when the command line does not say: what the handoff's command word says, or
     /// else a shell.
     pub fn default_actions(&self) -> Vec<Action> {
-        if self.options.handoff.is_none() && self.options.resume {
+        // One that was jumped to is somebody's peer: what it would restore is written over that.
+        if self.options.handoff.is_none() && self.options.resume && !self.options.jumped {
             return vec![Action::Resume];
         }
         let word = match (self.options.handoff, Device::open()) {
             (Some(_), Ok(device)) => device.handoff().map_or(0, |h| h.mailbox.command),
             _ => 0,
         };
-        vec![if word == 0 {
-            Action::Shell
-        } else {
-            Action::Command(word)
+        vec![match word {
+            0 if CoreMap::is_there() => Action::Command(RESUME),
+            0 if self.options.go_to_hibernate => Action::Back,
+            0 => Action::Shell,
+            word => Action::Command(word),
         }]
     }
 
@@ -135,7 +133,7 @@ impl Init {
         // After a failed way back, another one would fail the same way: `shell` comes next.
         let from_back = matches!(
             e,
-            Error::Rung { .. } | Error::NoModule | Error::NotPeer { .. }
+            Error::Rung { .. } | Error::NoModule | Error::NotPeer { .. } | Error::NoWayBack { .. }
         );
         if self.options.handoff.is_some() && !from_back {
             if let Err(e) = self.serve(Answer::failed(e)) {
@@ -176,12 +174,20 @@ impl Init {
 
     /// Does what a command word says; gives the answer.
     fn obey(&mut self, word: u32) -> Answer {
+        // A peer that was made to restore a core does that, whatever it is not told.
+        let word = match word {
+            0 if CoreMap::is_there() => RESUME,
+            word => word,
+        };
+        if let Some(program) = commands::program(word) {
+            return self.obey_with(&program, word);
+        }
         let result = match service(word) {
             Service::Nothing => Ok(self.options.status.unwrap_or(0)),
             Service::Refuse(errno) => Ok(number(errno)),
             Service::Shell => shell().map(|()| 0),
             Service::Run => self.run_program().map(|()| self.last_exit.unwrap_or(0)),
-            Service::Hibernate => super::hibernate::as_asked().map(|()| 0),
+            Service::Hibernate => super::hibernate::as_asked(&self.options).map(|()| 0),
             Service::Resume => {
                 self.watchdog.disarm();
                 let result = super::resume::as_asked();
@@ -205,6 +211,21 @@ impl Init {
         }
     }
 
+    /// As [`Init::obey`], by a program of the initramfs: its exit code is the answer.
+    fn obey_with(&mut self, program: &Path, word: u32) -> Answer {
+        let program = program.display().to_string();
+        match system::run(&program, &commands::arguments(word)) {
+            Ok(code) => {
+                say(format_args!("command: {program}: exit {code}"));
+                Answer::status(code)
+            }
+            Err(e) => {
+                say(format_args!("failed: {e}"));
+                Answer::failed(&e)
+            }
+        }
+    }
+
     /// Goes back; where a rung fails, tries again: a peer that stays leaves its caller away.
     fn back_again(&mut self, answer: &Answer) -> Result<u32> {
         for _ in 1..BACK_TRIES {
@@ -220,21 +241,37 @@ impl Init {
     /// Goes back once; returns with the new command word when entered again.
     fn back(&mut self, answer: &Answer) -> Result<u32> {
         let status = answer.status.min(abi::STATUS_MAX);
-        let device = Device::open()?;
+        let device = match Device::open() {
+            Err(Error::NoModule) => None,
+            other => Some(other?),
+        };
         say(format_args!("back: status {status}"));
         let mut back = abi::Back {
             status,
-            reason: answer.reason_bytes(),
+            reason: parse::reason(&answer.reason),
             ..Default::default()
         };
         // Images that were made by hand here are out of date as soon as that kernel goes on.
         crate::cmd::save::give_up_made()?;
         rustix::fs::sync();
         self.watchdog.disarm();
-        let result = device.back(&mut back);
+        let result = match &device {
+            Some(device) => crate::entered::back(device, &mut back),
+            None => Err(Errno::NODEV),
+        };
+        // No module, or no handoff: by mainline's own jump, if it has one.
+        let result = match result {
+            Err(Errno::NODEV) if interop::entry().is_some() => {
+                let entered = interop::back("back", device.as_ref(), &mut back);
+                self.watchdog.arm();
+                return entered.map(|e| e.command);
+            }
+            other => other,
+        };
         self.watchdog.arm();
         match result {
             Ok(()) => Ok(back.command),
+            Err(_) if device.is_none() => Err(Error::NoModule),
             Err(e) if back.failed_rung != 0 => Err(Error::Rung {
                 verb: "back",
                 rung: parse::rung_name(back.failed_rung),
@@ -272,6 +309,7 @@ mod tests {
         assert_eq!(service(word("run")), Service::Run);
         assert_eq!(service(word("hibernate")), Service::Hibernate);
         assert_eq!(service(word("resume")), Service::Resume);
+        assert_eq!(word("resume"), RESUME);
         assert_eq!(service(0x1234), Service::Refuse(Errno::INVAL));
         assert_eq!((number(Errno::OPNOTSUPP), number(Errno::INVAL)), (95, 22));
     }

@@ -1,30 +1,38 @@
 //! The command word "hibernate": save the kernel that this one was entered from, and end the machine.
 
-use kjump_target::{Opened, Spec, System};
+use std::fs;
 
+use kjump_target::{Access, Opened, Spec, System};
+
+use super::options::Options;
 use super::{say, system};
 use crate::abort::Abort;
+use crate::cmd::resume::source_of;
 use crate::config::Mode;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::hibernation;
 use crate::hibernation::request::Request;
-use crate::hibernation::save::{give_up, Save};
+use crate::hibernation::save::{give_up, new_uuid, Save};
 use crate::progress::Reporter;
 
 /// Does what the request in the handoff block says. Returns only if this kernel is to go back:
 /// nothing was saved then, or what was saved is given up again.
-pub fn as_asked() -> Result<()> {
+pub fn as_asked(options: &Options) -> Result<()> {
     let device = Device::open()?;
     let handoff = device
         .handoff()
         .map_err(|e| Error::from_errno("hibernate", e))?;
-    let no_request = || Error::NoRequest { verb: "hibernate" };
-    // One without an image is for whoever saves by hand.
-    let request = Request::parse(&handoff.request)
-        .filter(|r| r.image != [0; 16])
-        .ok_or_else(no_request)?;
-    let mut target = find(&request, &Spec::parse(&request.target)?)?;
+    let asked = Request::parse(&handoff.request);
+    let named = asked.as_ref().is_some_and(|r| r.image != [0; 16]);
+    let (request, mut target) = match asked {
+        Some(request) if named => {
+            let target = find(&request, &Spec::parse(&request.target)?)?;
+            (request, target)
+        }
+        // What it says of the machine and its filesystems holds, whoever names the target.
+        other => to_own(options, other.unwrap_or_default())?,
+    };
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));
     let mut reporter = Reporter::new("saving", false, false);
@@ -51,10 +59,41 @@ pub fn as_asked() -> Result<()> {
             Mode::S4 => "ACPI S4",
         }
     ));
-    let ended = end(request.mode);
+    // The other kernel goes on, and may be put back to this moment as often as it likes.
+    if request.snapshot {
+        return Ok(());
+    }
+    let ended = match end(request.mode) {
+        Err(e) if !named => {
+            say(format_args!("{e}: power off"));
+            system::end(true)
+        }
+        other => other,
+    };
     // Still here: the other kernel goes on, so the image must never be resumed.
     give_up(&mut target, &summary, &name)?;
     ended
+}
+
+/// As the seeds have it: the target is this kernel's own, named on its command line.
+fn to_own(options: &Options, request: Request) -> Result<(Request, Opened)> {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let source = source_of(&line)?.filter(|_| options.go_to_hibernate);
+    let source = source.ok_or(Error::NoRequest { verb: "hibernate" })?;
+    let spec = Spec::parse(&source)?;
+    let system = System::default();
+    let target = hibernation::once_there(|| match spec.offset() {
+        Some(_) => system.open(&spec, Access::Write),
+        None => system.open_in_a(&spec, false),
+    })?;
+    let image = new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
+    let request = Request {
+        image,
+        target: source,
+        mode: Mode::S4,
+        ..request
+    };
+    Ok((request, target))
 }
 
 fn end(mode: Mode) -> Result<()> {

@@ -3,6 +3,7 @@
 //! that would panic the kernel.
 
 mod actions;
+mod commands;
 mod hibernate;
 mod options;
 mod resume;

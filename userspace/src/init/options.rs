@@ -14,15 +14,19 @@ On the kernel's command line:
   kjump.resume=SPEC     where an image may be; khdev=MAJ:MIN is the same. Without a handoff and
                         kjump.do= this is enough to have it restored
   kjump.resume_offset=N bytes from the start of that device to the block map of a file
+  go_to_hibernate       with nothing else to do: go straight back from the first entry. At the
+                        command hibernate, when the caller has named no target: save to khdev=,
+                        then ACPI S4, or off where that is not to be had
   go_to_resume          before anything else: restore the image, if there is one that may be used
   kjump.fallback=WHAT   and if there is none: kernel (the boot bundle behind the image; the default),
                         shell, poweroff or reboot
   kjump.handoff=0xN     put there by `kjump load`; handed to the module
   kjump.testing=1       load the module with testing=1
   kjump.mod.NAME=VALUE  load the module with NAME=VALUE
-When entered again after `back`, the command word decides: none goes straight back, shell and run
-do that first; hibernate saves the other kernel and ends the machine, resume restores a saved one;
-anything else is answered with 22.";
+When entered again after `back`, the command word decides. An executable file of that name, or 0x and
+its number, in /etc/kjump/commands is run, and its exit code is the answer. Without one none goes
+straight back, shell and run do that first; hibernate saves the other kernel and ends the machine,
+resume restores a saved one; anything else is answered with 22.";
 
 /// A step of `kjump.do=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +119,10 @@ pub struct Options {
     pub watchdog: Option<u32>,
     /// `kjump.resume=`: there may be an image.
     pub resume: bool,
+    /// `go_to_hibernate`: the first entry goes straight back.
+    pub go_to_hibernate: bool,
+    /// `kexec_jump_back_entry=`: some kernel was left for this one.
+    pub jumped: bool,
     /// `kjump.fallback=`: what to do when there is nothing to resume.
     pub fallback: Fallback,
     /// `kjump.mod.NAME=VALUE` and `kjump.testing=1`: more parameters for the module.
@@ -130,6 +138,8 @@ impl Options {
         let mut o = Options::default();
         for word in words(line) {
             o.resume |= word.starts_with("khdev=");
+            o.go_to_hibernate |= word == "go_to_hibernate";
+            o.jumped |= word.starts_with("kexec_jump_back_entry=");
             if word == "go_to_resume" {
                 o.actions.insert(0, Action::Resume);
             }
@@ -262,6 +272,8 @@ mod tests {
         let o = Options::parse("kjump.do=iomem go_to_resume");
         assert_eq!(o.actions, [Action::Resume, Action::Iomem]);
         assert_eq!(Options::parse("kjump.fallback=x").unknown.len(), 1);
+        let o = Options::parse("khdev=3:7 go_to_hibernate kexec_jump_back_entry=0x1e00100");
+        assert!(o.go_to_hibernate && o.jumped && o.resume && o.actions.is_empty());
     }
 
     #[test]

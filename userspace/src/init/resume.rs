@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kjump_target::{Access, Spec};
+use kjump_target::{Access, Spec, System};
 
 use super::options::{Fallback, Options};
 use super::{say, system};
@@ -10,15 +10,20 @@ use crate::cmd::restore::{machine_here, Place};
 use crate::cmd::resume::{forbidden, open, source_of};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hibernation::core_map::CoreMap;
 use crate::hibernation::go_on;
 use crate::hibernation::request::Request;
-use crate::hibernation::restore::{Failed, Restore};
+use crate::hibernation::restore::{enter, Failed, Restore};
+use crate::hibernation::resumable::Resumable;
 use crate::progress::Reporter;
 
 /// The command word "resume": returns if nothing was written yet, so that the kernel that jumped
 /// here can go on booting. After that there is none any more: then the machine restarts.
 pub fn as_asked() -> Result<()> {
     restart_on_panic();
+    if let Some(map) = CoreMap::read()? {
+        return from_core(&map);
+    }
     let device = Device::open()?;
     let handoff = device
         .handoff()
@@ -39,7 +44,17 @@ pub fn as_asked() -> Result<()> {
         retry: request.retry,
     };
     let mut reporter = Reporter::new("restoring", false, false);
-    match restore.run(Place::Opened(Box::new(target)), &mut reporter) {
+    let came = restore.run(Place::Opened(Box::new(target)), &mut reporter);
+    let came = match came {
+        Failed::Untouched(e) if request.snapshot => Failed::Untouched(e.of_a_snapshot()),
+        other => other,
+    };
+    failed(came, reporter)
+}
+
+/// What comes after a restore that failed.
+fn failed(failed: Failed, reporter: Reporter) -> Result<()> {
+    match failed {
         Failed::Untouched(e) => Err(e),
         Failed::Begun(e, marked) => {
             drop(reporter);
@@ -57,6 +72,35 @@ pub fn as_asked() -> Result<()> {
             Err(e)
         }
     }
+}
+
+/// A core that was loaded by the kernel that jumped here, from the blocks that it is in. Returns as
+/// [`as_asked`] does.
+fn from_core(map: &CoreMap) -> Result<()> {
+    let device = Device::open()?;
+    let handoff = device
+        .handoff()
+        .map_err(|e| Error::from_errno("resume", e))?;
+    let mut core = Resumable::open(map.open()?, &map.name, Some(map.entry))?;
+    let mut here = machine_here(Some(&handoff))?;
+    // That of the kernel that jumped here, which has nothing to do with the core's.
+    here.build_id = None;
+    core.check(&here)?;
+    let swap = match map.guard {
+        true => Some(core.check_guards()?),
+        false => None,
+    };
+    let mut reporter = Reporter::new("restoring", false, false);
+    let came = core.fill(&device, &here, false, &mut reporter);
+    let came = came.and_then(|()| {
+        let shown = swap.map_or(Ok(()), |s| s.show_swap(&System::default()));
+        shown.map_err(|e| Failed::Begun(e, true))
+    });
+    let came = match came {
+        Ok(()) => Failed::Begun(enter(&device, "restore", core.entry()), true),
+        Err(came) => came,
+    };
+    failed(came, reporter)
 }
 
 /// A kernel that cannot go on restarts instead of standing still: nobody is there to press reset.

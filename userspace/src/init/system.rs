@@ -46,6 +46,9 @@ pub fn console() {
     let _ = rustix::stdio::dup2_stderr(&console);
 }
 
+/// How often a module is tried while its file is not closed.
+const UNPACK_TRIES: u32 = 250;
+
 /// Loads the module, unless it is there.
 pub fn load_module(release: &str, parameters: &str) -> Result<()> {
     let paths = [
@@ -57,7 +60,16 @@ pub fn load_module(release: &str, parameters: &str) -> Result<()> {
     };
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let arguments = std::ffi::CString::new(parameters).unwrap_or_default();
-    match rustix::system::finit_module(&file, &arguments, 0) {
+    let mut tries = 0;
+    let loaded = loop {
+        match rustix::system::finit_module(&file, &arguments, 0) {
+            // The kernel may still be closing, in the background, what it has just unpacked.
+            Err(Errno::TXTBSY) if tries < UNPACK_TRIES => tries += 1,
+            other => break other,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    match loaded {
         Ok(()) => say(format_args!("module: {path} {parameters}")),
         Err(Errno::EXIST) => say("module: loaded already"),
         Err(e) => return Err(Error::io(format!("{path} {parameters}"), e)),

@@ -36,12 +36,15 @@ const NAMES: &[(&str, u32)] = &[
     ("Soft Reserved", 0xefff_ffff),
 ];
 
+/// The type of that name.
+pub fn known_kind(name: &str) -> Option<u32> {
+    let found = NAMES.iter().find(|(n, _)| *n == name);
+    found.map(|(_, kind)| *kind)
+}
+
 /// Unknown types are memory to keep out of.
 fn kind_of(name: &str) -> u32 {
-    NAMES
-        .iter()
-        .find(|(n, _)| *n == name)
-        .map_or(RESERVED, |(_, kind)| *kind)
+    known_kind(name).unwrap_or(RESERVED)
 }
 
 /// The map of the machine that this runs on: the firmware's, else what the kernel made of it.

@@ -36,6 +36,9 @@ pub struct Request<'a> {
     pub window_end: Option<u64>,
     /// Nothing goes below this address, bytes: another kernel runs there.
     pub floor: u64,
+    /// Nothing goes at this address or above, bytes: a kernel that is told to use less memory than
+    /// there is must find its initrd in it.
+    pub below: Option<u64>,
     /// This kernel's own boot_params.
     pub own_boot_params: Option<Vec<u8>>,
 }
@@ -66,7 +69,8 @@ pub struct Place {
 
 /// Places everything.
 pub fn plan(request: Request) -> Result<Plan> {
-    let limit = request.window_end.unwrap_or(FOUR_GIB).min(FOUR_GIB);
+    let limits = [request.window_end, request.below, Some(FOUR_GIB)];
+    let limit = limits.into_iter().flatten().min().unwrap_or(FOUR_GIB);
     let mut free = Free::new(memmap::ram(request.map), limit);
     free.take(0, request.floor);
     let mut segments = Vec::new();

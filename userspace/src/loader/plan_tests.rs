@@ -18,6 +18,7 @@ fn request<'a>(kernel: Kernel<'a>, initrd: usize, window_end: Option<u64>) -> Re
         map: PC,
         window_end,
         floor: 0,
+        below: None,
         own_boot_params: None,
     }
 }
@@ -147,6 +148,22 @@ fn nothing_goes_below_the_floor() {
     let code = p.code.unwrap().0;
     assert_eq!((p.entry, code.mem), (WINDOW, WINDOW));
     assert!(p.segments.iter().all(|s| s.mem >= WINDOW) && p.initrd.unwrap().mem >= WINDOW);
+}
+
+#[test]
+fn nothing_goes_above_the_limit_of_a_kernel_that_has_all_of_memory() {
+    let file = bzimage::tests::image(0x8000, 0x10_0000, 0x70_0000, true);
+    let p = plan(Request {
+        below: Some(WINDOW),
+        ..request(bz(&file), 0x1000, None)
+    });
+    let p = p.unwrap();
+    sound(&p, WINDOW);
+    assert_eq!(p.initrd.unwrap().mem, WINDOW - 0x1000);
+    // What it is told of memory is all the same.
+    let params = &p.segments.iter().find(|s| s.mem == p.boot_params);
+    let params = &params.unwrap().data;
+    assert_eq!(usize::from(params[0x1e8]), PC.len());
 }
 
 #[test]

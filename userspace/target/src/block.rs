@@ -14,6 +14,12 @@ pub const BLOCK64: u64 = BLOCK as u64;
 #[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Block(pub [u8; BLOCK]);
 
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Block")
+    }
+}
+
 impl Block {
     /// Zeros.
     pub const ZERO: Self = Self([0; BLOCK]);

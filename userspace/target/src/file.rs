@@ -126,6 +126,15 @@ impl System {
         Ok(place)
     }
 
+    /// Removes such a file.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(io(name.as_str()))?;
+        Pin::unset(&file).map_err(io(format!("{name}: making it writable")))?;
+        fs::remove_file(path).map_err(io(name))?;
+        sync_directory(path).map_err(io("writing its directory"))
+    }
+
     /// Where a file lies that [`create`](Self::create) made. Its filesystem is asked, and the device
     /// read there.
     pub fn locate(&self, path: &Path) -> Result<FilePlace> {

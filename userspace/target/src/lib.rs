@@ -9,6 +9,7 @@
 //!
 //! [`System::open_in_a`] is for the kernel that is to be saved: it refuses what is in use or holds
 //! something else. At the end of a target may be a [`Bundle`]: what to boot when there is no image.
+//! A file that others made is [`Listed`], and read by a [`Reader`].
 //!
 //! Needs /proc, /sys and a /dev that has nodes, no more; devtmpfs will do. Sizes and offsets are in
 //! bytes. Memory: a block map takes up to 1 MiB while it is read, everything else less than 256 KiB,
@@ -26,6 +27,7 @@ mod fake;
 mod fiemap;
 mod file;
 mod layout;
+mod listed;
 mod lookup;
 mod map;
 mod mounts;
@@ -41,6 +43,7 @@ pub use disk::Access;
 pub use error::Error;
 pub use file::FilePlace;
 pub use kjump_image::{Extent, Source, Target};
+pub use listed::{Listed, Piece, Reader};
 pub use map::MAX_EXTENTS;
 pub use mounts::InUse;
 pub use opened::Opened;

@@ -17,11 +17,17 @@ impl Pin {
     /// Lifts the pin, if there is one.
     pub fn lift(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let flags = ioctl_getflags(&file)?;
-        if flags.contains(IFlags::IMMUTABLE) {
-            ioctl_setflags(&file, flags - IFlags::IMMUTABLE)?;
-        }
+        Self::unset(&file)?;
         Ok(Self { file })
+    }
+
+    /// Takes the pin off for good, if there is one.
+    pub fn unset(file: &File) -> io::Result<()> {
+        let flags = ioctl_getflags(file)?;
+        if flags.contains(IFlags::IMMUTABLE) {
+            ioctl_setflags(file, flags - IFlags::IMMUTABLE)?;
+        }
+        Ok(())
     }
 
     /// Whether a file can be pinned, and is from now on.

@@ -21,6 +21,7 @@ use crate::{
 mod config;
 mod progress;
 mod source;
+mod types;
 
 pub use source::Source;
 
@@ -68,7 +69,7 @@ pub fn ensure(kernels: &[Kernel], tools: &Tools) -> Result<Vec<Built>> {
                     prune(&built)?;
                 }
             }
-            built.publish()?;
+            built.publish(tools)?;
             Ok(built)
         })
         .collect()
@@ -150,12 +151,12 @@ impl Built {
     }
 
     /// Copies what others use to `build/i386/`.
-    fn publish(&self) -> Result<()> {
+    fn publish(&self, tools: &Tools) -> Result<()> {
         sh::copy(
             &self.dir.join("arch/x86/boot/bzImage"),
             &self.kernel.bzimage(),
         )?;
-        sh::copy(&self.dir.join("vmlinux"), &self.kernel.vmlinux())?;
+        sh::copy(&types::vmlinux(self, tools)?, &self.kernel.vmlinux())?;
         sh::copy(&self.dir.join(".config"), &self.kernel.config())?;
         sh::write(
             &self.kernel.release(),

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Saving A's memory from B, by one program after the other, on the same guest and disk: `kjump
+//! save`, `cp /proc/vmcore`, Debian's makedumpfile. Times by the host's clock, `sync` included.
+
+use std::time::Instant;
+
+use anyhow::{ensure, Context, Result};
+
+use super::{row, Options};
+use crate::artifacts::Kernel;
+use crate::initramfs::Purpose;
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::{disk, hibernation, kjump, shell};
+
+/// How much of A's memory holds noise, per cent.
+const FILL: u32 = 40;
+
+/// What is measured: a title, the line, and where the result is.
+const MEANS: [(&str, &str, &str); 11] = [
+    ("kjump save", "kjump save --no-guards /dev/vdb", ""),
+    (
+        "kjump save --format elf",
+        "kjump save --format elf --no-guards /mnt/dump",
+        FILE,
+    ),
+    (
+        "kjump save --format elf --all",
+        "kjump save --format elf --all --no-guards /mnt/dump",
+        FILE,
+    ),
+    ("cp /proc/vmcore", "cp /proc/vmcore /mnt/dump", FILE),
+    ("makedumpfile", "makedumpfile /proc/vmcore /mnt/dump", FILE),
+    (
+        "makedumpfile -d 31",
+        "makedumpfile -d 31 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+    (
+        "makedumpfile -d 1",
+        "makedumpfile -d 1 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+    (
+        "makedumpfile -l -d 1",
+        "makedumpfile -l -d 1 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+    (
+        "makedumpfile -l -d 31",
+        "makedumpfile -l -d 31 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+    (
+        "makedumpfile -z -d 1",
+        "makedumpfile -z -d 1 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+    (
+        "makedumpfile -z -d 31",
+        "makedumpfile -z -d 31 /proc/vmcore /mnt/dump",
+        FILE,
+    ),
+];
+
+/// A result that is a file.
+const FILE: &str = "/mnt/dump";
+
+/// Measures, and prints the figures.
+pub fn run(story: &Story, options: &Options) -> Result<()> {
+    let mut config = story.config_for(Kernel::Full, Purpose::Dumps)?;
+    config.memory = options.memory;
+    config.smp = options.smp;
+    let size = u64::from(options.memory) + 256;
+    let (files, image) = (story.file("files.img"), story.file("image.img"));
+    let empty = story.file("empty");
+    std::fs::create_dir(&empty)?;
+    disk::ext2(&files, size, &empty)?;
+    disk::empty(&image, size)?;
+    config.disks = vec![files.into(), image.into()];
+    let mut vm = story.boot("A", &config)?;
+    kjump::insmod(&mut vm, "")?;
+    vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
+    let fill = format!("guest ramfill {FILL} 1 /run/full");
+    vm.run_for(&fill, hibernation::LONG)?.ok()?;
+    vm.sh(
+        "kjump load /boot/lean --initrd /boot/makedumpfile.cpio.gz --window 32M \
+         --append console=ttyS0",
+    )?;
+
+    println!();
+    println!(
+        "QEMU TCG, {} CPUs, {} MiB, {FILL} % of it noise in a ramfs; from a B in 32 MiB",
+        options.smp, options.memory
+    );
+    let titles = ["seconds", "MiB written", "RAM, MB/s"];
+    row("", titles.iter().map(ToString::to_string));
+    let mark = vm.console.mark();
+    let jump = vm.start_command("kjump jump --command shell")?;
+    shell::wait(&vm, mark)?;
+    shell::line(&mut vm, "mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")?;
+    for (title, line, result) in MEANS {
+        eprintln!("bench: {title}");
+        let started = Instant::now();
+        shell::line(&mut vm, &format!("{line} >/tmp/said 2>&1 && sync"))?;
+        let seconds = started.elapsed().as_secs_f64();
+        let bytes = match result {
+            FILE => shell::line(&mut vm, "busybox stat -c %s /mnt/dump; rm /mnt/dump")?
+                .trim()
+                .parse()?,
+            _ => image_bytes(&mut vm)?,
+        };
+        let rate = f64::from(options.memory) * 1.048_576 / seconds;
+        let cells = [
+            format!("{seconds:.1}"),
+            format!("{:.0}", bytes as f64 / 1_048_576.0),
+            format!("{rate:.0}"),
+        ];
+        row(title, cells.into_iter());
+    }
+    shell::line(&mut vm, "umount /mnt")?;
+    vm.type_in("exit\n")?;
+    let output = vm.finish(jump, kjump::JUMP)?;
+    ensure!(output.rc == 0, "kjump jump: {} {}", output.rc, output.text);
+    vm.power_off()
+}
+
+/// Bytes of the image on the second disk.
+fn image_bytes(vm: &mut Vm) -> Result<u64> {
+    let said = shell::line(vm, "kjump image inspect --json /dev/vdb")?;
+    let line = said.lines().find(|line| line.starts_with('{'));
+    let json: serde_json::Value = serde_json::from_str(line.context("no JSON")?)?;
+    json["totals"]["image_bytes"]
+        .as_u64()
+        .with_context(|| format!("how large is the image? {said}"))
+}

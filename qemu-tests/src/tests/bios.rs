@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! \[bios\]: the firmware is asked, and programs run with paging off; those that do not come back are
+//! given up.
+
+use anyhow::{ensure, Context, Result};
+
+use crate::artifacts::Kernel;
+use crate::kjump::{self, exit, JUMP};
+use crate::story::Story;
+use crate::vm::Vm;
+use crate::workload::Workload;
+
+/// Sums up ECX words from ESI on: `xor eax,eax; 1: add eax,[esi]; add esi,4; loop 1b; ret`.
+const CHECKSUM: &[u8] = &[0x31, 0xc0, 0x03, 0x06, 0x83, 0xc6, 0x04, 0xe2, 0xf9, 0xc3];
+/// Copies CX bytes from DS:SI to ES:DI: `cld; rep movsb; retf`.
+const COPY: &[u8] = &[0xfc, 0xf3, 0xa4, 0xcb];
+/// Waits for the tick count, with DS = 40h: `mov eax,[6ch]; 1: cmp eax,[6ch]; je 1b;
+/// mov ebx,[6ch]; retf`.
+const TICK: &[u8] = &[
+    0x66, 0xa1, 0x6c, 0x00, 0x66, 0x3b, 0x06, 0x6c, 0x00, 0x74, 0xf9, 0x66, 0x8b, 0x1e, 0x6c, 0x00,
+    0xcb,
+];
+/// `1: jmp 1b`
+const HANG: &[u8] = &[0xeb, 0xfe];
+/// `mov esp,0fffffff0h; 1: jmp 1b`: a stack in ROM.
+const HANG_WRECKED: &[u8] = &[0xbc, 0xf0, 0xff, 0xff, 0xff, 0xeb, 0xfe];
+/// `mov esp,0fffffff0h; ud2`
+const FAULT_WRECKED: &[u8] = &[0xbc, 0xf0, 0xff, 0xff, 0xff, 0x0f, 0x0b];
+
+/// The story.
+pub fn run(story: &Story) -> Result<()> {
+    let mut config = story.config(Kernel::Full)?;
+    config.append = "i8042.noaux".into();
+    let image = Workload::prepare(story, &mut config)?;
+    let mut vm = story.boot("A", &config)?;
+    kjump::insmod(&mut vm, "")?;
+    let allocated = kjump::number(&kjump::status(&mut vm)?, "allocated_pages")?;
+    let workload = Workload::start(&mut vm, image)?;
+    let before = workload.progress(&mut vm)?;
+    for (name, program) in [
+        ("checksum", CHECKSUM),
+        ("copy", COPY),
+        ("tick", TICK),
+        ("hang", HANG),
+        ("hang-wrecked", HANG_WRECKED),
+        ("fault-wrecked", FAULT_WRECKED),
+        ("empty", &[]),
+    ] {
+        let hex: String = program.iter().map(|b| format!("\\x{b:02x}")).collect();
+        vm.sh(&format!("printf '{hex}' >/tmp/{name}"))?;
+    }
+    memory_map(&mut vm)?;
+    real_mode(&mut vm)?;
+    checksum(&mut vm)?;
+    workload.healthy(&mut vm, before)?;
+    let before = workload.progress(&mut vm)?;
+    given_up(&mut vm)?;
+    refused(&mut vm)?;
+    // A resident peer is not in the way.
+    kjump::load_lean(&mut vm, kjump::COME_BACK)?;
+    kjump::jump_and_return(&mut vm, "")?;
+    ok(&mut vm, "kjump call --mode real16 /tmp/copy")?;
+    kjump::jump_and_return(&mut vm, "")?;
+    vm.sh("kjump unload")?;
+    workload.healthy(&mut vm, before)?;
+    let now = kjump::number(&kjump::status(&mut vm)?, "allocated_pages")?;
+    ensure!(now == allocated, "{now} pages, {allocated} before");
+    workload.end(&mut vm)
+}
+
+/// What a call prints.
+fn ok(vm: &mut Vm, command: &str) -> Result<String> {
+    let output = vm.run_for(command, JUMP)?;
+    ensure!(output.rc == 0, "{command}: {} {}", output.rc, output.text);
+    Ok(output.text)
+}
+
+/// A register's value in what was printed.
+fn register(text: &str, name: &str) -> Result<u64> {
+    let word = text.split_whitespace().find_map(|w| w.strip_prefix(name));
+    let value = word.and_then(|w| w.strip_prefix("=0x"));
+    let value = value.with_context(|| format!("no {name} in \"{text}\""))?;
+    Ok(u64::from_str_radix(value, 16)?)
+}
+
+fn memory_map(vm: &mut Vm) -> Result<()> {
+    let said = ok(vm, "kjump bios e820")?;
+    let known = vm.sh(
+        "for d in /sys/firmware/memmap/*; do printf '%08x-%08x : %s\\n' $(cat $d/start) $(cat \
+         $d/end) \"$(cat $d/type)\"; done | sort",
+    )?;
+    let mut said: Vec<&str> = said.lines().collect();
+    said.sort_unstable();
+    let known: Vec<&str> = known.lines().collect();
+    ensure!(
+        said == known && said.len() > 3,
+        "{said:#?} is not {known:#?}"
+    );
+    Ok(())
+}
+
+fn real_mode(vm: &mut Vm) -> Result<()> {
+    // The date of the BIOS, at F000:FFF5.
+    let copy = "kjump call /tmp/copy --mode real16 --in ds=0xf000 --in esi=0xfff5 --in edi=0x5000";
+    ok(vm, &format!("{copy} --in ecx=8 --out 0x5000+8=/tmp/date"))?;
+    let date = vm.sh("cat /tmp/date")?;
+    let known = vm.sh("dd if=/dev/mem bs=1 skip=$((0xffff5)) count=8 2>/dev/null")?;
+    let shape = date.len() == 8 && date.as_bytes()[2] == b'/' && date.as_bytes()[5] == b'/';
+    ensure!(
+        date == known && shape,
+        "the date is \"{date}\", not \"{known}\""
+    );
+    // Its clock ticks: the timer's interrupt arrives where a BIOS expects it.
+    let ticked = ok(vm, "kjump call /tmp/tick --mode real16 --in ds=0x40")?;
+    let (first, then) = (register(&ticked, "eax")?, register(&ticked, "ebx")?);
+    ensure!(then == first + 1, "{ticked}");
+    // Answers that are known from elsewhere: the graphics card's memory, the disk's size.
+    let vbe = ok(vm, "kjump bios vbe")?;
+    ensure!(
+        vbe.starts_with("VBE ") && vbe.ends_with("16384 KiB"),
+        "{vbe}"
+    );
+    let edd = ok(vm, "kjump bios edd")?;
+    let sectors = vm.sh("cat /sys/block/vda/size")?;
+    ensure!(
+        edd.contains("disk 0x80") && edd.contains(&format!(" {sectors} sectors of 512 bytes")),
+        "{edd}: {sectors}"
+    );
+    // Any service by its number: the size of low memory.
+    let size = ok(vm, "kjump bios int 0x12 --eax 0x12340000")?;
+    let kib = register(&size, "eax")?;
+    ensure!(
+        kib >> 16 == 0x1234 && (512..=640).contains(&(kib & 0xffff)),
+        "{size}"
+    );
+    Ok(())
+}
+
+fn checksum(vm: &mut Vm) -> Result<()> {
+    let said = ok(
+        vm,
+        "kjump call /tmp/checksum --in esi=0xf0000 --in ecx=0x4000 --count 3",
+    )?;
+    let known = vm.sh(
+        "dd if=/dev/mem bs=65536 skip=15 count=1 2>/dev/null | od -v -A n -t u4 | awk \
+         '{for (i = 1; i <= NF; i++) s = (s + $i) % 4294967296} END {printf \"%.0f\", s}'",
+    )?;
+    let eax = register(&said, "eax")?;
+    ensure!(eax.to_string() == known, "{eax} is not {known}");
+    // What it is given at an address of its own, and its registers untouched.
+    vm.sh("printf '\\001\\002\\003\\004\\005\\000\\000\\000' >/tmp/words")?;
+    let said = ok(
+        vm,
+        "kjump call /tmp/checksum --at 0x20000 --mem 0x30ff8=/tmp/words --in esi=0x30ff8 --in \
+         ecx=2 --in ebp=0x5555aaaa",
+    )?;
+    ensure!(register(&said, "eax")? == 0x0403_0206, "{said}");
+    ensure!(register(&said, "ebp")? == 0x5555_aaaa, "{said}");
+    Ok(())
+}
+
+fn given_up(vm: &mut Vm) -> Result<()> {
+    for (program, code) in [
+        ("hang", exit::CALL_TIMED_OUT),
+        ("hang --mode real16", exit::CALL_TIMED_OUT),
+        ("hang-wrecked", exit::CALL_TIMED_OUT),
+        ("fault-wrecked", exit::CALL_FAULTED),
+    ] {
+        let output = vm.run_for(&format!("kjump call --timeout 500 /tmp/{program}"), JUMP)?;
+        ensure!(
+            output.rc == code,
+            "{program}: {} {}",
+            output.rc,
+            output.text
+        );
+    }
+    Ok(())
+}
+
+fn refused(vm: &mut Vm) -> Result<()> {
+    for (arguments, code) in [
+        ("/tmp/nothing", exit::FAILURE),
+        ("/tmp/empty", exit::USAGE),
+        ("/tmp/hang --at 0x1000", exit::USAGE),
+        ("/tmp/hang --at 0xa0000", exit::SEGMENT_OUTSIDE),
+        ("/tmp/hang --at 0xfffff000", exit::USAGE),
+        ("/tmp/hang --mode real16 --at 0x100000", exit::USAGE),
+        ("/tmp/hang --in rax=1", exit::USAGE),
+        ("/tmp/hang --in eax=0x123456789", exit::USAGE),
+        ("/tmp/hang --mem 0x7c01=/tmp/hang", exit::USAGE),
+        ("/tmp/hang --mode real64", exit::USAGE),
+    ] {
+        let output = vm.run(&format!("kjump call {arguments}"))?;
+        ensure!(
+            output.rc == code,
+            "{arguments}: {} {}",
+            output.rc,
+            output.text
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `kjump peers`: what is loaded, by name.
+
+use kjump_abi as abi;
+use kjump_abi::{Listed, PAGE_SIZE};
+
+use super::say;
+use crate::cli;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::parse;
+
+/// Prints a line for each.
+pub fn run(args: &cli::Peers) -> Result<u8> {
+    let loads = Device::open()?
+        .loads()
+        .map_err(|e| Error::from_errno("peers", e))?;
+    if args.json {
+        say(Json::Array(loads.iter().map(json).collect()))?;
+    } else if loads.is_empty() {
+        say("nothing is loaded")?;
+    } else {
+        say(table(&loads).trim_end())?;
+    }
+    Ok(0)
+}
+
+fn state(l: &Listed) -> &'static str {
+    match l.state {
+        _ if l.flags & abi::STATUS_FLAG_ONE_WAY != 0 => "one-way",
+        abi::STATE_RETURNED => "resident",
+        _ => "loaded",
+    }
+}
+
+fn mib(l: &Listed) -> u64 {
+    l.window_end >> 20
+}
+
+fn kept(l: &Listed) -> u64 {
+    u64::from(l.kept_pages) * (PAGE_SIZE >> 10)
+}
+
+fn table(loads: &[Listed]) -> String {
+    let mut out = format!(
+        "{:<16} {:<9} {:>7} {:>9} {:>6}\n",
+        "name", "state", "window", "kept", "jumps"
+    );
+    for l in loads {
+        let name = parse::text(&l.name);
+        let name = if name.is_empty() { "-" } else { &name };
+        let (mib, kib) = (mib(l), kept(l));
+        out += &format!(
+            "{name:<16} {:<9} {mib:>3} MiB {kib:>5} KiB {:>6}\n",
+            state(l),
+            l.jumps
+        );
+    }
+    out
+}
+
+fn json(l: &Listed) -> Json {
+    Json::object([
+        ("name", Json::Str(parse::text(&l.name))),
+        ("state", Json::str(state(l))),
+        ("window_bytes", Json::Int(l.window_end)),
+        ("kept_kib", Json::Int(kept(l))),
+        ("jumps", Json::Int(l.jumps.into())),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_each() {
+        let mut l = Listed {
+            state: abi::STATE_RETURNED,
+            window_end: 16 << 20,
+            kept_pages: 4012,
+            jumps: 7,
+            ..Default::default()
+        };
+        l.name[..4].copy_from_slice(b"lean");
+        let text = table(&[l, Listed::default()]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].starts_with("lean ") && lines[1].contains("resident"));
+        assert!(lines[1].contains(" 16 MiB") && lines[1].ends_with(" 7"));
+        assert!(lines[2].starts_with("- ") && lines[2].contains("loaded"));
+        assert!(json(&l).to_string().contains("16048"));
+    }
+}
