@@ -131,7 +131,7 @@ fn core(refusal: &kjump_core::Refusal) -> u8 {
     match refusal {
         Core::NotElf | Core::NotCore { .. } | Core::NotResumable(_) => 50,
         Core::Truncated { .. } => 51,
-        Core::GivenUp => 53,
+        Core::GivenUp | Core::Used => 53,
         Core::Foreign { .. } => 54,
         Core::Io { .. } => 58,
         Core::NoMemory(_) => 12,

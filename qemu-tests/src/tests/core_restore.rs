@@ -24,15 +24,31 @@ pub fn full(story: &Story) -> Result<()> {
     let away = go(story, Kernel::Full, "max,vendor=GenuineIntel")?;
     foreign(story, &away)?;
     stale(story, &away)?;
-    told_again(story, away)
+    let config = away.config.clone();
+    told_again(story, away)?;
+    used(story, &config, "krestore /dev/vdb")
 }
 
 /// A with PAE; another CPU; in one step.
 pub fn pae(story: &Story) -> Result<()> {
     let away = go(story, Kernel::Pae, "coreduo")?;
+    let config = away.config.clone();
     let mut vm = normal(story, &away)?;
     let started = vm.start_command("krestore /dev/vdb")?;
-    goes_on(vm, started, away)
+    goes_on(vm, started, away)?;
+    used(story, &config, "kexec -l /dev/vdb")
+}
+
+/// Its kernel has gone on and has written to its disks: it is not to be had again, whatever the
+/// filesystems look like.
+fn used(story: &Story, config: &Config, command: &str) -> Result<()> {
+    let mut vm = story.boot("after a reset", config)?;
+    kjump::insmod(&mut vm, "")?;
+    for command in [command, "kjump restore --no-guards /dev/vdb"] {
+        kjump::refuses(&mut vm, command, exit::USED, "used")?;
+    }
+    empty(&mut vm)?;
+    vm.power_off()
 }
 
 /// A machine that is off: its disks are work, core and swap.

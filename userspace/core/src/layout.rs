@@ -39,6 +39,8 @@ pub const NAME_VMCOREINFO: &str = "VMCOREINFO";
 
 /// Version of the note that makes a core resumable, once that has been taken back.
 pub const GIVEN_UP: u32 = u32::MAX;
+/// The same, once its kernel was resumed from it.
+pub const USED: u32 = u32::MAX - 1;
 
 /// A note's name and contents are filled up to this, in 64-bit files too: Linux does so.
 pub const NOTE_ALIGN: u64 = 4;

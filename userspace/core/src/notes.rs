@@ -6,7 +6,7 @@ use kjump_image::layout::{BLOCK, GUARDS_SIZE};
 use kjump_image::{decode_guards, encode_guards, Guard, Header, Source};
 
 use crate::layout::{
-    array, u32_at, u64_at, GIVEN_UP, NAME_CORE, NAME_VMCOREINFO, NHDR, NOTE_ALIGN, NT_PRSTATUS,
+    array, u32_at, u64_at, GIVEN_UP, NAME_CORE, NAME_VMCOREINFO, NHDR, NOTE_ALIGN, NT_PRSTATUS, USED,
 };
 use crate::reader::Reader;
 use crate::refusal::Refusal;
@@ -131,8 +131,10 @@ impl Found {
             let what = "the note that makes a core resumable";
             once(self.core.is_none())?;
             let bytes = bytes(256)?;
-            if u32_at(&bytes, 0) == GIVEN_UP {
-                return Err(Refusal::GivenUp);
+            match u32_at(&bytes, 0) {
+                GIVEN_UP => return Err(Refusal::GivenUp),
+                USED => return Err(Refusal::Used),
+                _ => {}
             }
             self.core = Some(core_note(&bytes, what)?);
             self.core_at = Some(at);

@@ -55,6 +55,9 @@ pub enum Refusal {
     /// The kernel went on after it was saved.
     #[error("given up: the kernel went on after this was saved, so it can only be looked at")]
     GivenUp,
+    /// Its kernel has gone on from it once.
+    #[error("used: its kernel was resumed from this before, so it can only be looked at")]
+    Used,
     /// A note with what an image says beside its pages, which does not decode.
     #[error("its note of an image: {0}")]
     Image(#[from] kjump_image::Refusal),

@@ -62,6 +62,8 @@ fn notes_are_checked() {
     );
     let given_up = kjump_core::layout::GIVEN_UP.to_le_bytes();
     assert!(matches!(refused(version, &given_up), Refusal::GivenUp));
+    let used = kjump_core::layout::USED.to_le_bytes();
+    assert!(matches!(refused(version, &used), Refusal::Used));
     assert!(matches!(refused(version + 4, &[8]), Refusal::Bad(_)));
     // The entry in the window; a window that ends within a page; a handoff likewise.
     assert!(matches!(

@@ -10,8 +10,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use kjump_abi::ARCH_I386;
-use kjump_image::{hex, Machine, Source};
-use kjump_target::Reader;
+use kjump_core::layout::USED;
+use kjump_image::{Machine, Source, Target};
+use kjump_target::{Access, Reader, System};
 use rustix::fs::{memfd_create, MemfdFlags};
 
 use super::restore::machine_here;
@@ -20,6 +21,8 @@ use crate::config::{Config, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::core_map::CoreMap;
+use crate::hibernation::core_mark::Marked;
+use crate::hibernation::guards::{self, Watch};
 use crate::hibernation::machine;
 use crate::hibernation::peer::{self, Answer};
 use crate::hibernation::restore::{enter, Failed};
@@ -29,8 +32,8 @@ use crate::parse;
 use crate::progress::Reporter;
 use crate::swap;
 
-/// Which swap areas the core that was loaded here hides, by UUID: a line each.
-const SWAP: &str = "/run/kjump-core-swap";
+/// The core that was put in place here: whether its filesystems are compared, and its path.
+const RESTORED: &str = "/run/kjump-core";
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ pub fn load(path: &Path, options: Options) -> Result<Loaded> {
     if options.replace {
         crate::kexec::make_room(&device)?;
     }
-    remember(&core.swap_areas())?;
+    remember(path, options.guard)?;
     let mut reporter = Reporter::new("restoring", options.json, false);
     let filled = core.fill(&device, &here, true, &mut reporter);
     let filled = filled.and_then(|()| {
@@ -109,18 +112,72 @@ pub fn load(path: &Path, options: Options) -> Result<Loaded> {
     }
 }
 
-/// Enters the core that [`load`] has put in place; returns only if that failed.
+/// Enters the core that [`load`] has put in place, marked as used; returns only if that failed, and
+/// the core is as it was then.
 pub fn enter_core(device: &Device) -> Error {
-    let areas = fs::read_to_string(SWAP).unwrap_or_default();
-    let areas: Vec<[u8; 16]> = areas.lines().filter_map(unhex).collect();
-    if !areas.is_empty() {
-        for (name, shown) in swap::show_areas(&areas) {
-            if let Err(e) = shown {
-                log::warn!("{name}: {e}");
-            }
-        }
+    let Ok(restored) = fs::read_to_string(RESTORED) else {
+        // Another program has claimed and written; it knows what of.
+        return enter(device, "restore", 0);
+    };
+    let (guard, path) = restored.split_once('\n').unwrap_or_default();
+    match marked(Path::new(path), guard == "guard") {
+        Ok((marked, swap)) => enter_marked(device, 0, marked, swap.as_ref()),
+        Err(e) => e,
     }
-    enter(device, "restore", 0)
+}
+
+/// Marks a core as used, if nothing has been written since it was put in place.
+fn marked(path: &Path, guard: bool) -> Result<(Option<Marked<Reader>>, Option<Watch>)> {
+    let name = path.display().to_string();
+    let system = System::default();
+    let mut blocks = match system.list_blocks(path) {
+        Ok(listed) => system.open_listed(&listed, Access::Write)?,
+        Err(e) if guard => return Err(e.into()),
+        Err(e) => {
+            log::warn!("{e}: the core is not marked as used; never resume from it again");
+            return Ok((None, None));
+        }
+    };
+    let recorded = Resumable::guards_of(&mut blocks, &name)?;
+    let swap = match guard {
+        true => Some(guards::check(&system, &recorded, &name)?),
+        false => {
+            // Whatever else has changed, its swap areas are its own.
+            for (device, shown) in swap::show_areas(&swap::areas(&recorded)) {
+                if let Err(e) = shown {
+                    log::warn!("{device}: {e}");
+                }
+            }
+            None
+        }
+    };
+    Ok((Marked::mark(blocks, &name, USED)?, swap))
+}
+
+/// Enters what was put in place at `entry` (0: where the module was told) of a core with a mark; takes
+/// everything back if that fails.
+pub fn enter_marked<T: Source + Target>(
+    device: &Device,
+    entry: u64,
+    marked: Option<Marked<T>>,
+    swap: Option<&Watch>,
+) -> Error {
+    if marked.is_none() {
+        log::warn!("the core has no note that can be marked; never resume from it again");
+    }
+    let system = System::default();
+    let shown = swap.map_or(Ok(()), |swap| swap.show_swap(&system));
+    let error = match shown {
+        Ok(()) => enter(device, "restore", entry),
+        Err(e) => e,
+    };
+    if let Some(Err(e)) = swap.map(|swap| swap.hide_swap(&system)) {
+        log::warn!("{e}");
+    }
+    match marked.map(Marked::withdraw) {
+        Some(Err(e)) => e,
+        _ => error,
+    }
 }
 
 /// Loads and enters, as `krestore` and `kjump restore` do: returns only if that failed.
@@ -234,25 +291,9 @@ fn with_map(config: &Config, blocks: &CoreMap) -> Result<Nameless> {
     Ok(Nameless(file))
 }
 
-fn remember(areas: &[[u8; 16]]) -> Result<()> {
-    let lines: String = areas.iter().map(|uuid| hex(uuid) + "\n").collect();
-    match fs::remove_file(SWAP) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(SWAP, e)),
-        _ => {}
-    }
-    if lines.is_empty() {
-        return Ok(());
-    }
-    fs::write(SWAP, lines).map_err(|e| Error::io(SWAP, e))
-}
-
-fn unhex(line: &str) -> Option<[u8; 16]> {
-    let mut uuid = [0; 16];
-    if line.len() != 32 {
-        return None;
-    }
-    for (i, byte) in uuid.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(line.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(uuid)
+fn remember(path: &Path, guard: bool) -> Result<()> {
+    let path = std::path::absolute(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+    let guard = if guard { "guard" } else { "no guard" };
+    let text = format!("{guard}\n{}", path.display());
+    fs::write(RESTORED, text).map_err(|e| Error::io(RESTORED, e))
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kjump_abi::Handoff;
 use kjump_core::layout::GIVEN_UP;
-use kjump_core::{Core, Refusal};
-use kjump_image::{Aligned, Source, StreamTarget, Target, PAGE};
+use kjump_image::{hex, Source, StreamTarget, Target};
 use kjump_target::{Access, Spec, System};
 
 use super::save::SaveArgs;
@@ -15,6 +14,8 @@ use super::say;
 use crate::abort::Abort;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hibernation::core_map::CoreMap;
+use crate::hibernation::core_mark::Marked;
 use crate::hibernation::elf_headers::Headers;
 use crate::hibernation::guards::Watch;
 use crate::hibernation::request::Request;
@@ -24,6 +25,9 @@ use crate::progress::{watch, Reporter};
 
 /// Cores that were made here and can no longer be resumed from once the other kernel goes on.
 const MADE: &str = "/run/kjump-cores";
+/// Where the blocks of such a file are, with a hash of its name behind: its filesystem may be unmounted
+/// by then.
+const MADE_BLOCKS: &str = "/run/kjump-core-blocks-";
 
 /// Saves.
 pub fn run(args: &SaveArgs) -> Result<u8> {
@@ -34,14 +38,9 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     request.image = new_uuid().map_err(|e| Error::io("a UUID for the core", e))?;
     let headers = headers(&device, &handoff);
     let system = System::default();
-    let watched = match args.no_guards {
-        true => None,
-        false => {
-            let list = request.watched.as_deref();
-            let unknown = request.allow_unknown || args.allow_unknown;
-            Some(Watch::find(&system, list, unknown)?)
-        }
-    };
+    let list = request.watched.as_deref();
+    let unknown = request.allow_unknown || args.allow_unknown || args.no_guards;
+    let mounted = Watch::find(&system, list, unknown)?;
     let save = SaveElf {
         device: &device,
         handoff: &handoff,
@@ -49,7 +48,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         request: &request,
         headers: &headers,
         name: &args.target,
-        watched: watched.as_ref(),
+        watched: (!args.no_guards).then_some(&mounted),
         free: args.all,
     };
     let spec = Spec::parse(&args.target)?;
@@ -63,7 +62,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
             let target = StreamTarget::new(io::stdout().lock());
             save.run(target, &mut progress)?
         }
-        Spec::File(path) if !is_device(path) => to_file(&save, path, &mut progress)?,
+        Spec::File(path) if !is_device(path) => to_file(&save, &mounted, path, &mut progress)?,
         _ => {
             let target = match spec.offset() {
                 Some(_) => system.open(&spec, Access::Write)?,
@@ -109,6 +108,7 @@ fn headers(device: &Device, handoff: &Handoff) -> Headers {
 /// Writes a file: under its name there is a whole core, or what was there before.
 fn to_file(
     save: &SaveElf,
+    mounted: &Watch,
     path: &Path,
     progress: crate::hibernation::save_elf::OnProgress,
 ) -> Result<Written> {
@@ -116,13 +116,11 @@ fn to_file(
         let what = path.display().to_string();
         move |e| Error::io(&what, e)
     };
-    if let Some(watched) = save.watched {
-        if let Some(name) = watched.mounted_here(&System::default())? {
-            return Err(Error::Usage(format!(
-                "{name} is mounted here and by the kernel to be saved, which knows nothing of it; \
-                 unmount it, and save to another disk"
-            )));
-        }
+    if let Some(name) = mounted.mounted_here(&System::default())? {
+        return Err(Error::Usage(format!(
+            "{name} is mounted here and by the kernel to be saved, which knows nothing of it; \
+             unmount it, and save to another disk"
+        )));
     }
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
@@ -140,6 +138,7 @@ fn to_file(
         let directory = absolute.parent().unwrap_or(Path::new("/"));
         let synced = File::open(directory).and_then(|d| d.sync_all());
         synced.map_err(io(directory))?;
+        remember_blocks(&absolute, save.handoff.jump_back_entry)?;
         Ok(written)
     });
     if written.is_err() {
@@ -155,9 +154,32 @@ fn remember(target: &str) -> Result<()> {
     fs::write(MADE, made + target + "\n").map_err(|e| Error::io(MADE, e))
 }
 
+/// Where a core's blocks are. A file that is on no disk goes with this kernel.
+fn remember_blocks(path: &Path, entry: u64) -> Result<()> {
+    match CoreMap::of(path, entry, true) {
+        Ok(map) => {
+            let to = blocks_of(&path.display().to_string());
+            fs::write(&to, map.text()).map_err(|e| Error::io(to, e))
+        }
+        Err(e) => {
+            log::info!("{e}");
+            Ok(())
+        }
+    }
+}
+
+fn blocks_of(target: &str) -> String {
+    let hash = blake3::hash(target.as_bytes());
+    format!("{MADE_BLOCKS}{}", hex(&hash.as_bytes()[..8]))
+}
+
 /// The other kernel is about to go on: its swap areas are put back, and the cores that were made
-/// here can only be looked at from now on. One that is out of reach is left as it is; its guards
-/// keep it from being resumed.
+/// here can only be looked at from now on.
+///
+/// # Errors
+///
+/// Of the first core that cannot be reached: the other kernel must not go on then, as nothing else
+/// keeps the core from being resumed later, over disks that have changed.
 pub fn give_up_made() -> Result<()> {
     if !Path::new(MADE).exists() {
         return Ok(());
@@ -167,7 +189,10 @@ pub fn give_up_made() -> Result<()> {
         match give_up(target) {
             Ok(true) => log::info!("{target}: can only be looked at from now on"),
             Ok(false) => {}
-            Err(e) => log::warn!("{e}; do not resume from it"),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                give_up_blocks(target)?;
+            }
+            Err(e) => return Err(e),
         }
     }
     let device = Device::open_as_root()?;
@@ -195,36 +220,31 @@ fn give_up(target: &str) -> Result<bool> {
     }
 }
 
-fn take_back(mut target: impl Source + Target, name: &str) -> Result<bool> {
-    let at = match Core::read(&mut target) {
-        Ok(core) => core.core_note_at,
-        // The save failed, or it was taken back before.
-        Err(Refusal::NotElf | Refusal::GivenUp) => None,
-        Err(source) => {
-            let file = name.into();
-            return Err(Error::Core { file, source });
-        }
+/// The same for a file whose name is not there any more: it was deleted, or its filesystem is not
+/// mounted.
+fn give_up_blocks(target: &str) -> Result<()> {
+    let Ok(text) = fs::read_to_string(blocks_of(target)) else {
+        // The save came to no end, or was to no disk.
+        return Ok(());
     };
-    let Some(at) = at else {
-        return Ok(false);
-    };
-    let io = |e| Error::io(name, e);
-    let mut block = Aligned::new(PAGE).map_err(|_| Error::NoMemory { verb: "back" })?;
-    let (start, over) = (at & !(PAGE as u64 - 1), at as usize % PAGE);
-    let read = target.read_at(start, block.bytes_mut()).map_err(io)?;
-    if read != PAGE {
-        return Err(io(io::ErrorKind::UnexpectedEof.into()));
+    let map = CoreMap::parse(&text).ok_or_else(|| {
+        let at = blocks_of(target);
+        Error::Usage(format!("{at}: no list of a core's blocks; mount the core's filesystem"))
+    })?;
+    if let Some(blocks) = map.open_if_there(Access::Write)? {
+        take_back(blocks, target)?;
     }
-    block.bytes_mut()[over..over + 4].copy_from_slice(&GIVEN_UP.to_le_bytes());
-    target.write_at(start, block.bytes()).map_err(io)?;
-    target.flush().map_err(io)?;
-    Ok(true)
+    Ok(())
+}
+
+fn take_back(target: impl Source + Target, name: &str) -> Result<bool> {
+    Ok(Marked::mark(target, name, GIVEN_UP)?.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kjump_core::{CoreNote, Kind, Notes, Segment, Writer};
+    use kjump_core::{Core, CoreNote, Kind, Notes, Refusal, Segment, Writer};
 
     #[test]
     fn a_core_is_given_up() {

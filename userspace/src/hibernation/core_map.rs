@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use kjump_image::{hex, Source};
-use kjump_target::{Listed, Piece, Reader, Spec, System};
+use kjump_target::{Access, Listed, Piece, Reader, Spec, System};
 
 use crate::error::{Error, Result};
 use crate::parse;
@@ -48,7 +48,7 @@ impl CoreMap {
     pub fn of(path: &Path, entry: u64, guard: bool) -> Result<Self> {
         let system = System::default();
         let listed = system.list_blocks(path)?;
-        let mut reader = system.open_listed(&listed)?;
+        let mut reader = system.open_listed(&listed, Access::Read)?;
         let name = path.display().to_string();
         Ok(Self {
             head: head(&mut reader).map_err(|e| Error::io(name.as_str(), e))?,
@@ -82,8 +82,8 @@ impl CoreMap {
         text
     }
 
-    /// Reads the text.
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the text; `None` if it makes no sense.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next() != Some(FIRST) {
             return None;
@@ -153,7 +153,21 @@ impl CoreMap {
     /// # Errors
     ///
     /// [`Error::Target`]; [`Error::Usage`] if something else is there now.
-    pub fn open(&self) -> Result<Reader> {
+    pub fn open(&self, access: Access) -> Result<Reader> {
+        self.open_if_there(access)?.ok_or_else(|| {
+            Error::Usage(format!(
+                "{}: something else is in its blocks now; load it again",
+                self.name
+            ))
+        })
+    }
+
+    /// The same; `None` if something else is in its blocks now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Target`].
+    pub fn open_if_there(&self, access: Access) -> Result<Option<Reader>> {
         let system = System::default();
         let find = |text: &str| match Spec::parse(text)? {
             Spec::Device { device, .. } => system.find(&device),
@@ -161,17 +175,14 @@ impl CoreMap {
         };
         let device =
             super::once_there(|| find(&self.device).or_else(|e| find(&self.hint).or(Err(e))))?;
-        let mut reader = system.open_listed(&Listed {
+        let listed = Listed {
             device,
             size: self.size,
             pieces: self.pieces.clone(),
-        })?;
+        };
+        let mut reader = system.open_listed(&listed, access)?;
         match head(&mut reader) {
-            Ok(head) if head == self.head => Ok(reader),
-            Ok(_) => Err(Error::Usage(format!(
-                "{}: something else is in its blocks now; load it again",
-                self.name
-            ))),
+            Ok(head) => Ok((head == self.head).then_some(reader)),
             Err(e) => Err(Error::io(self.name.as_str(), e)),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 
 pub mod core_map;
+pub mod core_mark;
 pub mod elf_headers;
 pub mod go_on;
 pub mod guards;

@@ -9,7 +9,7 @@ use std::io;
 
 use kjump_abi::{Handoff, Range, PAGE_SIZE};
 use kjump_core::{Core, Kind, Reader, Refusal};
-use kjump_image::{hex, Machine, Progress, Source};
+use kjump_image::{hex, Guard, Machine, Progress, Source};
 use kjump_target::System;
 
 use super::guards::{self, Watch};
@@ -182,14 +182,20 @@ impl<S: Source> Resumable<S> {
     ///
     /// [`Error::Stale`].
     pub fn check_guards(&self) -> Result<Watch> {
-        let guards = self.core.image.as_ref().map_or(&[][..], |i| &i.guards);
-        guards::check(&System::default(), guards, &self.name)
+        guards::check(&System::default(), guards(&self.core), &self.name)
     }
 
-    /// The swap areas that its kernel uses, by UUID.
-    pub fn swap_areas(&self) -> Vec<[u8; 16]> {
-        let guards = self.core.image.as_ref().map_or(&[][..], |i| &i.guards);
-        crate::swap::areas(guards)
+    /// What the core in `source` says of filesystems and swap areas.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Core`].
+    pub fn guards_of(source: &mut S, name: &str) -> Result<Vec<Guard>> {
+        let core = Core::read(source).map_err(|source| Error::Core {
+            file: name.into(),
+            source,
+        })?;
+        Ok(guards(&core).to_vec())
     }
 
     /// Claims the RAM above the window, puts every page to its place, and tells the kernel there
@@ -238,6 +244,10 @@ impl<S: Source> Resumable<S> {
         reporter.finish(&progress);
         Ok(())
     }
+}
+
+fn guards(core: &Core) -> &[Guard] {
+    core.image.as_ref().map_or(&[][..], |i| &i.guards)
 }
 
 /// What is known of the machine and the kernel beside what every handoff block says.

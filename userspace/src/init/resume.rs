@@ -2,18 +2,21 @@
 
 use std::fs;
 
-use kjump_target::{Access, Spec, System};
+use kjump_core::layout::USED;
+use kjump_target::{Access, Spec};
 
 use super::options::{Fallback, Options};
 use super::{say, system};
+use crate::cmd::core::enter_marked;
 use crate::cmd::restore::{machine_here, Place};
 use crate::cmd::resume::{forbidden, open, source_of};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::core_map::CoreMap;
+use crate::hibernation::core_mark::Marked;
 use crate::hibernation::go_on;
 use crate::hibernation::request::Request;
-use crate::hibernation::restore::{enter, Failed, Restore};
+use crate::hibernation::restore::{Failed, Restore};
 use crate::hibernation::resumable::Resumable;
 use crate::progress::Reporter;
 
@@ -81,7 +84,7 @@ fn from_core(map: &CoreMap) -> Result<()> {
     let handoff = device
         .handoff()
         .map_err(|e| Error::from_errno("resume", e))?;
-    let mut core = Resumable::open(map.open()?, &map.name, Some(map.entry))?;
+    let mut core = Resumable::open(map.open(Access::Read)?, &map.name, Some(map.entry))?;
     let mut here = machine_here(Some(&handoff))?;
     // That of the kernel that jumped here, which has nothing to do with the core's.
     here.build_id = None;
@@ -93,11 +96,15 @@ fn from_core(map: &CoreMap) -> Result<()> {
     let mut reporter = Reporter::new("restoring", false, false);
     let came = core.fill(&device, &here, false, &mut reporter);
     let came = came.and_then(|()| {
-        let shown = swap.map_or(Ok(()), |s| s.show_swap(&System::default()));
-        shown.map_err(|e| Failed::Begun(e, true))
+        let target = map.open(Access::Write);
+        let marked = target.and_then(|target| Marked::mark(target, &map.name, USED));
+        marked.map_err(|e| Failed::Begun(e, true))
     });
     let came = match came {
-        Ok(()) => Failed::Begun(enter(&device, "restore", core.entry()), true),
+        Ok(marked) => {
+            let error = enter_marked(&device, core.entry(), marked, swap.as_ref());
+            Failed::Begun(error, true)
+        }
         Err(came) => came,
     };
     failed(came, reporter)

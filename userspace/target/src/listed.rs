@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use kjump_image::{Device, Source};
+use kjump_image::{Device, Source, Target};
 use rustix::fs::{major, minor, OFlags};
 use zerocopy::IntoBytes;
 
@@ -107,13 +107,13 @@ impl System {
     /// # Errors
     ///
     /// For a list that is not of this device.
-    pub fn open_listed(&self, listed: &Listed) -> Result<Reader> {
+    pub fn open_listed(&self, listed: &Listed, access: Access) -> Result<Reader> {
         let name = listed.device.path().display().to_string();
         let bad = |what| {
             let place = name.clone();
             Err(Error::BadMap { place, what })
         };
-        let file = self.open_device(&listed.device, Access::Read)?;
+        let file = self.open_device(&listed.device, access)?;
         let device = Device::new(file).map_err(failed(name.as_str()))?;
         let mut before = 0;
         for p in &listed.pieces {
@@ -317,6 +317,38 @@ impl Source for Reader {
             done += n;
         }
         Ok(done)
+    }
+}
+
+/// Only what lies on the disk already is written over: a hole stays one, and is an error.
+impl Target for Reader {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        // It may have what was there before.
+        self.filled = 0;
+        let Some(pieces) = &self.pieces else {
+            return self.disk.file().write_all_at(bytes, offset);
+        };
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let piece = pieces.iter().find(|p| p.at <= at && at - p.at < p.length);
+            let p = piece.ok_or(ErrorKind::InvalidInput)?;
+            // CAST: at most the length of `bytes`.
+            let n = (p.at + p.length - at).min((bytes.len() - done) as u64) as usize;
+            let file = self.disk.file();
+            file.write_all_at(&bytes[done..done + n], p.offset + (at - p.at))?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Of a device this also empties the drive's own cache.
+        self.disk.file().sync_data()
     }
 }
 

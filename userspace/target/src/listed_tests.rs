@@ -57,11 +57,12 @@ fn a_list_of_another_device_is_refused() {
     let system = fake.system();
     let device = system.block_device("vda").unwrap();
     let open = |pieces: &[Piece]| {
-        system.open_listed(&Listed {
+        let listed = Listed {
             device: device.clone(),
             size: 8192,
             pieces: pieces.to_vec(),
-        })
+        };
+        system.open_listed(&listed, Access::Read)
     };
     assert!(open(&[piece(0, 8192, 8192)]).is_ok());
     for bad in [
@@ -111,7 +112,7 @@ proptest! {
         let size = file.len() as u64;
         let system = fake.system();
         let device = system.block_device("vda").unwrap();
-        let mut reader = system.open_listed(&Listed { device, size, pieces }).unwrap();
+        let mut reader = system.open_listed(&Listed { device, size, pieces }, Access::Read).unwrap();
         for (at, len) in reads {
             let mut buf = vec![1; len];
             let n = reader.read_at(at, &mut buf).unwrap();
@@ -120,4 +121,34 @@ proptest! {
             prop_assert!(buf[..n] == *expected);
         }
     }
+}
+
+#[test]
+fn what_is_written_goes_to_its_pieces() {
+    let fake = Fake::new();
+    fake.disk("vda", "254:0", &noise(5, 65536));
+    let system = fake.system();
+    let device = system.block_device("vda").unwrap();
+    // The second block is in two places; between the second and the fourth there is a hole.
+    let pieces = vec![piece(0, 16384, 6144), piece(6144, 8192, 2048), piece(12288, 32768, 4096)];
+    let listed = Listed { device: device.clone(), size: 16384, pieces };
+    let mut file = system.open_listed(&listed, Access::Write).unwrap();
+    let mut block = [0; 4096];
+    assert_eq!(file.read_at(4096, &mut block).unwrap(), 4096);
+    let new: Vec<u8> = noise(6, 4096);
+    let mut aligned = kjump_image::Aligned::new(4096).unwrap();
+    aligned.bytes_mut().copy_from_slice(&new);
+    file.write_at(4096, aligned.bytes()).unwrap();
+    file.flush().unwrap();
+    assert_eq!(file.read_at(4096, &mut block).unwrap(), 4096);
+    assert!(block[..] == new[..]);
+    let whole = vec![piece(0, 0, 65536)];
+    let listed = Listed { device, size: 65536, pieces: whole };
+    let (mut disk, mut now) = (system.open_listed(&listed, Access::Read).unwrap(), vec![0; 65536]);
+    disk.read_at(0, &mut now).unwrap();
+    let mut expected = noise(5, 65536);
+    expected[20480..22528].copy_from_slice(&new[..2048]);
+    expected[8192..10240].copy_from_slice(&new[2048..]);
+    assert!(now == expected);
+    assert!(file.write_at(8192, aligned.bytes()).is_err());
 }
