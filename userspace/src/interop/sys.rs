@@ -1,7 +1,7 @@
 //! What the helper's way needs of the kernel: kexec_load, and a page whose physical address is
 //! known. All `unsafe` of it is here and in helper.rs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::ptr;
@@ -61,10 +61,16 @@ fn call(entry: u32, segment: Option<&Segment>) -> io::Result<()> {
     }
 }
 
+/// Whether compaction may move locked pages, too (Documentation/admin-guide/sysctl/vm.rst). Kernels
+/// without compaction do not have it, and move none.
+const MOVES_LOCKED: &str = "/proc/sys/vm/compact_unevictable_allowed";
+
 /// A page of this program that stays in its place in memory, while no kernel runs too.
 pub struct LockedPage {
     start: *mut u8,
     physical: u32,
+    /// What [`MOVES_LOCKED`] was before.
+    moved: Option<String>,
 }
 
 impl LockedPage {
@@ -80,9 +86,13 @@ impl LockedPage {
         let mut page = Self {
             start: start.cast(),
             physical: 0,
+            moved: fs::read_to_string(MOVES_LOCKED).ok(),
         };
-        // SAFETY: the page was mapped just now. Locked, it is neither swapped out nor moved before
-        // this kernel stops.
+        if page.moved.is_some() {
+            fs::write(MOVES_LOCKED, "0")?;
+        }
+        // SAFETY: the page was mapped just now. Locked, it is not swapped out; that compaction does
+        // not move it was seen to above, before its place is asked for.
         unsafe { mlock(start, PAGE)? };
         page.fill(&[0; PAGE]);
         page.physical = physical(start.addr())?;
@@ -112,6 +122,11 @@ impl Drop for LockedPage {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, and no reference to it outlives `self`. It cannot fail.
         let _ = unsafe { munmap(self.start.cast(), PAGE) };
+        if let Some(moved) = &self.moved {
+            if let Err(e) = fs::write(MOVES_LOCKED, moved) {
+                log::warn!("{MOVES_LOCKED}: {e}; it was {}", moved.trim());
+            }
+        }
     }
 }
 
