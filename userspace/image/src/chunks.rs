@@ -5,7 +5,7 @@ use std::ops::Range;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::buffer::zeros;
-use crate::chunk::{checksum, tag};
+use crate::chunk::{checksum, sum_of, tag};
 use crate::codec::{decompress, Codec};
 use crate::error::Refusal;
 use crate::image::Image;
@@ -227,13 +227,18 @@ impl<'i, S: Source> Chunks<'i, S> {
 
         // The contents.
         input.read(stored, "a chunk's pages")?;
-        if crc32fast::hash(stored) != head.stored_crc.get() {
+        if sum_of(stored) != head.stored_sum.get() {
             return Err(damaged("its contents do not match their checksum"));
         }
         if !decompress(codec, stored, raw) {
             return Err(damaged("its contents cannot be decompressed"));
         }
-        if crc32fast::hash(raw) != head.raw_crc.get() {
+        let raw_sum = match codec {
+            // A copy of what was just looked at.
+            Codec::None => head.stored_sum.get(),
+            _ => sum_of(raw),
+        };
+        if raw_sum != head.raw_sum.get() {
             return Err(damaged("its pages do not match their checksum"));
         }
         if !input.skip_padding(CHUNK_ALIGN, "a chunk's padding")? {

@@ -32,7 +32,7 @@ pub const GUARDS_SIZE: u64 = CHUNKS_OFFSET - GUARDS_OFFSET;
 pub const CHUNKS_OFFSET: u64 = 65536;
 
 /// Version of this layout, in the marks, the header and the guards.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// [`Mark::magic`].
 pub const MARK_MAGIC: [u8; 8] = *b"KJUMPMRK";
 /// [`Header::magic`].
@@ -266,10 +266,10 @@ pub struct ChunkHead {
     pub stored_len: U32,
     /// `CODEC_NONE`, or the header's.
     pub codec: U32,
-    /// CRC-32 of the payload as stored.
-    pub stored_crc: U32,
-    /// CRC-32 of the pages with contents.
-    pub raw_crc: U32,
+    /// XXH32 of the payload as stored.
+    pub stored_sum: U32,
+    /// XXH32 of the pages with contents.
+    pub raw_sum: U32,
     /// Pages in the chunks before this one.
     pub first_page: U64,
     /// 0.
@@ -320,5 +320,5 @@ const _: () = {
     assert!(MAX_GUARDS == 117);
     assert!(size_of::<ChunkHead>() == 64 && size_of::<Run>() == 16 && MAX_RUNS == 252);
     assert!(offset_of!(ChunkHead, tag) == 8 && offset_of!(ChunkHead, run_count) == 24);
-    assert!(offset_of!(ChunkHead, stored_crc) == 40 && offset_of!(ChunkHead, first_page) == 48);
+    assert!(offset_of!(ChunkHead, stored_sum) == 40 && offset_of!(ChunkHead, first_page) == 48);
 };

@@ -209,7 +209,7 @@ fn later_versions_are_refused_by_name() {
         verify(disk).unwrap_err()
     };
     let header = |at, value| changed(16384, 16, 4096, at, value);
-    for (at, value) in [(8, 2), (20, 2), (336, 3)] {
+    for (at, value) in [(8, 3), (20, 2), (336, 3)] {
         let e = header(at, value);
         assert!(matches!(e, Refusal::BadVersion { .. }), "{at}: {e}");
     }
@@ -217,11 +217,11 @@ fn later_versions_are_refused_by_name() {
         let e = header(at, value);
         assert!(matches!(e, Refusal::BadHeader(_)), "{at}: {e}");
     }
-    let e = changed(0, 12, 512, 8, 2);
+    let e = changed(0, 12, 512, 8, 3);
     assert!(matches!(e, Refusal::BadVersion { .. }), "{e}");
     let e = changed(0, 12, 512, 16, 9);
     assert!(matches!(e, Refusal::BadVersion { .. }), "{e}");
-    let e = changed(20480, 16, 45056, 8, 2);
+    let e = changed(20480, 16, 45056, 8, 3);
     assert!(matches!(e, Refusal::BadVersion { .. }), "{e}");
     // A header of nobody's: right in itself, but not the one that was committed.
     let e = header(48, 5);

@@ -112,7 +112,7 @@ impl Parts {
             at,
         };
         let mut spots: Vec<_> = fields!(ChunkHead: magic, crc, tag, index, run_count, raw_len,
-            stored_len, codec, stored_crc, raw_crc, first_page)
+            stored_len, codec, stored_sum, raw_sum, first_page)
         .iter()
         .map(|(name, offset)| spot(name, head + *offset as u64))
         .collect();
