@@ -49,6 +49,11 @@ impl Artifacts {
         }
     }
 
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
     /// The bootable image.
     pub fn bzimage(&self, kernel: Kernel) -> PathBuf {
         self.0.join(format!("bzImage{}", kernel.suffix()))

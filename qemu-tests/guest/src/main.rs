@@ -6,6 +6,7 @@
 
 mod counter;
 mod fill;
+mod floor;
 mod memory;
 mod old;
 mod pattern;
@@ -40,6 +41,7 @@ const PROGRAMS: &[Program] = &[
     ("page-map", "INDEX:FRAME…", old::page_map),
     ("scribble", "", scribble::run),
     ("tally", "FILE SEED", tally::run),
+    ("memcpy", "MIB TIMES", floor::memcpy),
     ("alloccheck", "PERCENT", scribble::alloccheck),
     ("ioctl", "CASE", raw::run),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{ensure, Context, Result};
 
+use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::initramfs::Purpose;
@@ -118,6 +119,21 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
             format!("{rate:.0}"),
         ];
         row(title, cells.into_iter());
+        let samples = [
+            ("time", "s", seconds),
+            ("written", "MiB", bytes as f64 / 1_048_576.0),
+            ("speed", "MB/s", rate),
+        ];
+        for (what, unit, sample) in samples {
+            figures::note(Figure {
+                part: "dumps",
+                what: what.into(),
+                means: title.into(),
+                fill: Some(FILL),
+                unit,
+                samples: vec![sample],
+            });
+        }
     }
     shell::line(&mut vm, "umount /mnt")?;
     vm.type_in("exit\n")?;

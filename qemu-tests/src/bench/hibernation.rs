@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use kjump_image::layout::STATE_OFFSET;
 
+use super::figures::{self, Figure, Summary};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -74,35 +75,44 @@ struct Bench<'a> {
 pub fn run(story: &Story, options: &Options) -> Result<()> {
     println!();
     println!(
-        "QEMU TCG, {} CPUs, {} MiB; a ramfs holds so much noise, per cent of MemTotal",
-        options.smp, options.memory
+        "QEMU TCG, {} CPUs, {} MiB; a ramfs holds so much noise, per cent of MemTotal; {} cycles by each \
+         means in turn; medians (min-max)",
+        options.smp, options.memory, options.cycles
     );
-    let (mut speeds, mut memory) = (None, None);
+    let (mut floor, mut memory) = (None, None);
     for &fill in &options.fill {
         let bench = Bench::new(story, options, fill)?;
         let mut vm = bench.boot()?;
-        if speeds.is_none() {
-            speeds = Some(dd(&mut vm)?);
+        if floor.is_none() {
+            floor = Some(Floor::measure(&mut vm)?);
         }
-        let mut cycles = Vec::new();
-        for means in MEANS {
-            eprintln!("bench: {fill} %, {}", means.name());
-            let (next, cycle) = bench
-                .cycle(vm, means)
-                .with_context(|| format!("{fill} %, {}", means.name()))?;
-            vm = next;
-            memory = cycle
-                .as_ref()
-                .and_then(|cycle| cycle.memory.clone())
-                .or(memory);
-            cycles.push(cycle);
+        let mut columns: [Vec<Cycle>; MEANS.len()] = Default::default();
+        let mut fails = [false; MEANS.len()];
+        for round in 1..=options.cycles {
+            for (at, means) in MEANS.into_iter().enumerate() {
+                if fails[at] {
+                    continue;
+                }
+                eprintln!("bench: {fill} %, {}, cycle {round}", means.name());
+                let (next, cycle) = bench
+                    .cycle(vm, means)
+                    .with_context(|| format!("{fill} %, {}", means.name()))?;
+                vm = next;
+                match cycle {
+                    Some(cycle) => {
+                        memory = cycle.memory.clone().or(memory);
+                        columns[at].push(cycle);
+                    }
+                    None => fails[at] = true,
+                }
+            }
         }
         vm.power_off()?;
-        print(fill, &cycles);
+        print(fill, &columns);
     }
     println!();
-    if let Some([write, read]) = speeds {
-        println!("dd to the same disk, O_DIRECT: {write:.0} MB/s written, {read:.0} MB/s read");
+    if let Some(floor) = floor {
+        floor.print();
     }
     if let Some(memory) = memory {
         println!("B's memory, beside its kernel in the window of 15.6 MiB: {memory}");
@@ -110,29 +120,96 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A table: a column for each means.
-fn print(fill: u32, cycles: &[Option<Cycle>]) {
+/// What is measured of a cycle: the name in [`figures`], unit, digits, the sample.
+type Line = (&'static str, &'static str, usize, fn(&Cycle) -> Option<f64>);
+
+/// Names that [`super::charts`] looks for.
+pub const DOWN: &str = "command to power off";
+/// See [`DOWN`].
+pub const UP: &str = "kernel's start to A";
+/// See [`DOWN`].
+pub const IMAGE: &str = "image";
+
+const LINES: [Line; 5] = [
+    (DOWN, "s", 2, |c| Some(c.down)),
+    (UP, "s", 2, |c| Some(c.up)),
+    (IMAGE, "MiB", 1, |c| Some(c.image as f64 / 1_048_576.0)),
+    ("save", "MB/s", 0, |c| c.rates[0]),
+    ("restore", "MB/s", 0, |c| c.rates[1]),
+];
+
+/// A table: a column for each means, and by how much it differs from the first.
+fn print(fill: u32, columns: &[Vec<Cycle>]) {
     println!();
     row(
         &format!("{fill} %"),
         MEANS.iter().map(|means| means.name().into()),
     );
-    let line = |title: &str, cell: &dyn Fn(&Cycle) -> Option<String>| {
-        let cells = cycles.iter().map(|cycle| {
-            let cell = cycle.as_ref().map(cell);
-            cell.map_or("fails".into(), |cell| cell.unwrap_or_else(|| "-".into()))
+    for (what, unit, digits, sample) in LINES {
+        let mut medians = Vec::new();
+        let cells = MEANS.iter().zip(columns).map(|(means, cycles)| {
+            let samples: Vec<f64> = cycles.iter().filter_map(sample).collect();
+            let summary = Summary::of(&samples);
+            medians.push(summary.map(|s| s.median));
+            let text = match summary {
+                None if cycles.is_empty() => "fails".into(),
+                None => "-".into(),
+                Some(summary) => summary.text(digits),
+            };
+            figures::note(Figure {
+                part: "hibernation",
+                what: what.into(),
+                means: means.name().into(),
+                fill: Some(fill),
+                unit,
+                samples,
+            });
+            text
         });
-        row(title, cells);
-    };
-    line("command to power off, s", &|c| {
-        Some(format!("{:.1}", c.down))
-    });
-    line("kernel's start to A, s", &|c| Some(format!("{:.1}", c.up)));
-    line("image, MiB", &|c| {
-        Some(format!("{:.1}", c.image as f64 / 1_048_576.0))
-    });
-    line("save, MB/s", &|c| Some(format!("{:.0}", c.rates[0]?)));
-    line("restore, MB/s", &|c| Some(format!("{:.0}", c.rates[1]?)));
+        let cells: Vec<String> = cells.collect();
+        row(&format!("{what}, {unit}"), cells.into_iter());
+        let ratio = |median: &Option<f64>| match (median, medians[0]) {
+            (Some(this), Some(first)) => format!("{:.2}", this / first),
+            _ => "-".into(),
+        };
+        if unit != "MB/s" {
+            row("  ratio to the first", medians.iter().map(ratio));
+        }
+    }
+}
+
+/// What the same disk and the same memory take without any of this, MB/s.
+struct Floor {
+    write: f64,
+    read: f64,
+    copy: f64,
+}
+
+impl Floor {
+    fn measure(vm: &mut Vm) -> Result<Self> {
+        let [write, read] = dd(vm)?;
+        let said = vm.run_for("guest memcpy 32 16", LONG)?.ok()?;
+        let copy = said.parse().with_context(|| format!("memcpy: {said}"))?;
+        Ok(Self { write, read, copy })
+    }
+
+    fn print(&self) {
+        let Self { write, read, copy } = self;
+        println!(
+            "the floor: dd to the same disk, O_DIRECT, {write:.0} MB/s written, {read:.0} MB/s read; \
+             memcpy {copy:.0} MB/s"
+        );
+        for (what, rate) in [("dd, written", write), ("dd, read", read), ("memcpy", copy)] {
+            figures::note(Figure {
+                part: "hibernation",
+                what: what.into(),
+                means: "floor".into(),
+                fill: None,
+                unit: "MB/s",
+                samples: vec![*rate],
+            });
+        }
+    }
 }
 
 impl<'a> Bench<'a> {

@@ -10,6 +10,7 @@ use anyhow::{ensure, Context, Result};
 use object::{Object, ObjectSection, SectionKind};
 use serde_json::Value;
 
+use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::{Artifacts, Kernel};
 use crate::kjump;
@@ -48,13 +49,15 @@ impl Series {
         Ok(())
     }
 
+    fn values(&self, part: &str) -> Vec<f64> {
+        let values = self.samples.iter();
+        values
+            .filter_map(|status| kjump::part(status, part))
+            .collect()
+    }
+
     fn part(&self, part: &str) -> Option<f64> {
-        median(
-            self.samples
-                .iter()
-                .filter_map(|status| kjump::part(status, part))
-                .collect(),
-        )
+        median(self.values(part))
     }
 
     fn count(&self, field: &str) -> Option<f64> {
@@ -143,6 +146,18 @@ fn print(series: &[Series], options: &Options) {
     );
     println!("medians of {} jumps each, milliseconds", options.rounds);
     println!();
+    for series in series {
+        for (part, title) in PARTS {
+            figures::note(Figure {
+                part: "jumps",
+                what: title.into(),
+                means: series.name.into(),
+                fill: None,
+                unit: "ms",
+                samples: series.values(part),
+            });
+        }
+    }
     row("", series.iter().map(|series| series.name.to_string()));
     for (part, title) in PARTS {
         row(

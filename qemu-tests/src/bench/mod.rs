@@ -3,7 +3,9 @@
 //! `bench`: the figures, side by side from one run. They tell of an emulated machine, so compare
 //! them with each other only.
 
+mod charts;
 mod dumps;
+pub mod figures;
 mod hibernation;
 mod jumps;
 mod peers;
@@ -30,6 +32,9 @@ pub struct Options {
     /// How full the machine is that hibernates, per cent
     #[arg(long, value_delimiter = ',', default_value = "10,40,70,85")]
     fill: Vec<u32>,
+    /// Power cycles by each means at each of them
+    #[arg(long, default_value_t = 5)]
+    cycles: usize,
     /// Only one of them: jumps, peers, hibernation, dumps
     #[arg(long, value_enum)]
     only: Option<Part>,
@@ -68,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         let limit = match part {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
             Part::Dumps => 3600,
-            Part::Hibernation => 3600 * options.fill.len() as u64,
+            Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };
         let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;
         let outcome = measure(&story, options);
@@ -81,12 +86,27 @@ pub fn run(options: &Options) -> Result<()> {
             bail!("a kernel complained: {splat}");
         }
     }
+    let directory = artifacts.dir().to_path_buf();
+    let told = serde_json::json!({
+        "memory": options.memory,
+        "smp": options.smp,
+        "rounds": options.rounds,
+        "cycles": options.cycles,
+        "fill": options.fill,
+    });
+    let json = directory.join("bench.json");
+    figures::write(&json, &told)?;
+    println!();
+    println!("all samples: {}", json.display());
+    for chart in charts::draw(&directory)? {
+        println!("chart: {}", chart.display());
+    }
     Ok(())
 }
 
 /// A line of a table.
 fn row(title: &str, cells: impl Iterator<Item = String>) {
     print!("{title:<32}");
-    cells.for_each(|cell| print!("{cell:>16}"));
+    cells.for_each(|cell| print!("{cell:>20}"));
     println!();
 }

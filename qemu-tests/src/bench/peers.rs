@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use super::jumps::median;
+use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -77,6 +78,16 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         ("command to first byte saved", 0),
         ("command to all saved", 1),
     ] {
+        for ((_, name), samples) in KINDS.iter().zip(&columns) {
+            figures::note(Figure {
+                part: "peers",
+                what: title.into(),
+                means: (*name).into(),
+                fill: None,
+                unit: "s",
+                samples: samples.iter().map(|sample: &[f64; 2]| sample[part]).collect(),
+            });
+        }
         let middle = |samples: &Vec<[f64; 2]>| {
             let values = samples.iter().map(|sample| sample[part]).collect();
             median(values).map_or("-".into(), |seconds| format!("{seconds:.2}"))
