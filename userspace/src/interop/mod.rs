@@ -108,8 +108,12 @@ pub fn back(verb: &'static str, device: Option<&Device>, back: &mut abi::Back) -
         entry
     };
     if device.is_none() {
-        // The one with this program's page in it must not stay.
-        load_helper(verb, now)?;
+        // The one with this program's page in it must not stay. This kernel has been away and is back:
+        // that another one cannot be had is the next one's to say.
+        if let Err(e) = load_helper(verb, now) {
+            log::warn!("no helper is loaded for the next time: {e}");
+            let _ = sys::kexec_unload();
+        }
     }
     left?;
     if letter.failed == 1 {
