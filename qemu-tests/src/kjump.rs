@@ -91,14 +91,19 @@ pub fn insmod(vm: &mut Vm, options: &str) -> Result<()> {
     vm.sh(&format!("insmod /lib/kjump.ko {options}")).map(drop)
 }
 
-/// Loads `lean` with B's initramfs and the test programs; `what` is more of its command line.
+/// Loads `lean` with B's initramfs; `what` is more of its command line.
 pub fn load_lean(vm: &mut Vm, what: &str) -> Result<()> {
+    load_plain(vm, &format!("panic=-1 {what}"))
+}
+
+/// The same with the test programs in B's initramfs, for which there is just enough memory.
+pub fn load_lean_with_programs(vm: &mut Vm, what: &str) -> Result<()> {
     let append = format!("console=ttyS0 panic=-1 {what}");
     let line = format!("kjump load /boot/lean --initrd /boot/peer.cpio.gz --append \"{append}\"");
     vm.sh(&line).map(drop)
 }
 
-/// Loads `lean` with B's initramfs alone, as `kjump hibernate` does.
+/// The same as `kjump hibernate` does it: a panic is not the end of it.
 pub fn load_plain(vm: &mut Vm, what: &str) -> Result<()> {
     let append = format!("console=ttyS0 {what}");
     let append = append.trim();

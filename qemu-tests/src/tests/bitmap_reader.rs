@@ -28,7 +28,7 @@ pub fn run(story: &Story) -> Result<()> {
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
     let planted = frames(&plant(&mut vm, 40, 4)?)?;
-    kjump::load_lean(&mut vm, WHAT)?;
+    kjump::load_lean_with_programs(&mut vm, WHAT)?;
     let handoff = kjump::address(&kjump::status(&mut vm)?, "handoff")?;
 
     let mark = vm.console.mark();

@@ -17,7 +17,7 @@ pub fn run(story: &Story) -> Result<()> {
     kjump::insmod(&mut vm, "")?;
 
     // PID 1 finds the program.
-    kjump::load_lean(&mut vm, "kjump.do=back kjump.status=7")?;
+    kjump::load_lean_with_programs(&mut vm, "kjump.do=back kjump.status=7")?;
     answers(&mut vm, "", 7, "")?;
     let told = format!("told: unknown {COMMAND}");
     answers(
@@ -30,7 +30,7 @@ pub fn run(story: &Story) -> Result<()> {
     vm.sh("kjump unload")?;
 
     // A program waits for the words, and ends; then it is PID 1's turn.
-    kjump::load_lean(&mut vm, &format!("kjump.do=run,back kjump.run={WAITER}"))?;
+    kjump::load_lean_with_programs(&mut vm, &format!("kjump.do=run,back kjump.run={WAITER}"))?;
     answers(&mut vm, "--command shell", 1, "waiter: now shell")?;
     answers(&mut vm, "--command shell", 11, "waiter: shell")?;
     let status = kjump::status(&mut vm)?;

@@ -27,7 +27,7 @@ pub fn panics(story: &Story) -> Result<()> {
         ("kjump.run=/bin/guest,panic kjump.do=run,back", "memory"),
     ];
     for (what, words) in ways {
-        kjump::load_lean(&mut vm, what)?;
+        kjump::load_lean_with_programs(&mut vm, what)?;
         let before = workload.progress(&mut vm)?;
         story.expect_trouble(vm.console.mark());
         let jump = vm.start_command("kjump jump")?;

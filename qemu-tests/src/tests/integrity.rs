@@ -49,7 +49,7 @@ fn run(story: &Story, kernel: Kernel, append: &str) -> Result<()> {
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
     let workload = Workload::start(&mut vm, image)?;
-    kjump::load_lean(&mut vm, SCRIBBLE)?;
+    kjump::load_lean_with_programs(&mut vm, SCRIBBLE)?;
 
     // Two jumps with memory full of patterns: the first boots B, the second enters it again.
     fill(&mut vm)?;

@@ -26,7 +26,7 @@ pub fn run(story: &Story) -> Result<()> {
         let frames = plant(&mut vm, 60, SEED)?;
 
         let what = format!("kjump.do=run,back kjump.run=/bin/guest,old,{SEED},{frames}");
-        kjump::load_lean(&mut vm, &what)?;
+        kjump::load_lean_with_programs(&mut vm, &what)?;
         // The second time the peer is resident, and has to look it all up anew.
         for options in ["", "--command run"] {
             let mark = vm.console.mark();

@@ -25,7 +25,7 @@ pub fn run(story: &Story) -> Result<()> {
         let frames = plant(&mut vm, 30, 1)?;
 
         let what = format!("kjump.do=run,back kjump.run=/bin/guest,page-map,{frames}");
-        kjump::load_lean(&mut vm, &what)?;
+        kjump::load_lean_with_programs(&mut vm, &what)?;
         for options in ["", "--command run"] {
             let free = mem_free(&mut vm)? / 4;
             let mark = vm.console.mark();

@@ -20,7 +20,7 @@ pub fn run(story: &Story) -> Result<()> {
     let mut vm = story.boot("A", &story.config(Kernel::Full)?)?;
     kjump::insmod(&mut vm, "")?;
     // B answers 7 unless it is asked to do something, and then what comes of it.
-    kjump::load_lean(
+    kjump::load_lean_with_programs(
         &mut vm,
         "kjump.do=back kjump.status=7 kjump.run=/bin/guest,scribble",
     )?;
