@@ -58,14 +58,15 @@ impl Staged {
         {
             return Err(EADDRINUSE);
         }
+        // What is staged must have its claim: nothing may fail in between.
+        self.taken.0.reserve(1, GFP_KERNEL)?;
         let before = self.pages.len();
         let result = self.stage(frames.clone(), &mut destination);
         if result.is_err() {
             self.pages.truncate(before);
             return result;
         }
-        self.taken.0.push(frames, GFP_KERNEL)?;
-        Ok(())
+        Ok(self.taken.0.push_within_capacity(frames)?)
     }
 
     fn stage(&mut self, frames: Range<u32>, destination: &mut Destination) -> Result {

@@ -37,10 +37,11 @@ impl PanicExit {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; panics take their usual course then.
+    /// `ENOMEM`; what was armed before still is then, and otherwise panics take their usual course.
     pub(crate) fn arm(self: &mut KBox<Self>, target: u32, block: u32) -> Result {
+        let block = OldMemory::map(block, PAGE_SIZE)?;
         disarm();
-        self.block = Some(OldMemory::map(block, PAGE_SIZE)?);
+        self.block = Some(block);
         self.gate.control().target = target;
         ARMED.store(&raw mut **self, Ordering::Release);
         Ok(())

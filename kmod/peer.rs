@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     load: [u8; 16],
     /// Its peer map.
     map: Option<OldMemory>,
+    /// Its control page, whose head says where the block is.
+    slot: Option<OldMemory>,
     window_end: u32,
     /// Where the block lies, physical; 0 if there is none.
     block_phys: u32,
@@ -53,6 +55,12 @@ fn block_of(memory: &OldMemory) -> &Handoff {
     unsafe { &*memory.bytes().as_ptr().cast() }
 }
 
+/// What the head of a control page says.
+fn slot_of(page: &OldMemory) -> abi::ControlSlot {
+    // SAFETY: integers only.
+    unsafe { page.read(0) }
+}
+
 impl Peer {
     /// Takes the handoff at `address`, physical, as given on the command line. With `panic_back`
     /// a panic of this kernel goes back from now on.
@@ -70,6 +78,7 @@ impl Peer {
             block: None,
             load: [0; 16],
             map: None,
+            slot: None,
             window_end: 0,
             block_phys: 0,
             kept: source.page()?,
@@ -80,12 +89,13 @@ impl Peer {
             },
         };
         peer.load = block_of(&memory).load_uuid;
-        peer.adopt(memory, address as u32)?;
+        let slot = peer.map_slot()?;
+        peer.adopt(memory, address as u32, slot)?;
         Ok(peer)
     }
 
-    /// Takes the block of the kernel that this one was entered from.
-    fn adopt(&mut self, memory: OldMemory, phys: u32) -> Result {
+    /// Takes the block of the kernel that this one was entered from, and the page with its entry.
+    fn adopt(&mut self, memory: OldMemory, phys: u32, slot: OldMemory) -> Result {
         let block = block_of(&memory);
         old::take(block)?;
         self.window_end = u32::try_from(block.window_end).map_err(|_| EINVAL)?;
@@ -99,6 +109,7 @@ impl Peer {
         };
         self.block = Some(memory);
         self.block_phys = phys;
+        self.slot = Some(slot);
         if let Some(exit) = &mut self.exit {
             exit.arm(self.entry, phys)?;
         }
@@ -112,6 +123,7 @@ impl Peer {
         self.block = None;
         self.block_phys = 0;
         self.map = None;
+        self.slot = None;
         if let Err(e) = self.read_slot() {
             pr_warn!("entered without a handoff ({e:?}): old memory is not to be had\n");
         }
@@ -122,14 +134,31 @@ impl Peer {
         }
     }
 
+    /// Maps the page that the jump-back entry lies in.
+    fn map_slot(&self) -> Result<OldMemory> {
+        OldMemory::map(self.entry & !(PAGE_SIZE as u32 - 1), PAGE_SIZE)
+    }
+
     fn read_slot(&mut self) -> Result {
-        let slot = OldMemory::map(self.entry & !(PAGE_SIZE as u32 - 1), PAGE_SIZE)?;
-        // SAFETY: integers only.
-        let slot: abi::ControlSlot = unsafe { slot.read(0) };
+        let page = self.map_slot()?;
+        let slot = slot_of(&page);
         if slot.magic != abi::CONTROL_MAGIC {
             return Err(ENOENT);
         }
-        self.adopt(open_block(slot.handoff)?, slot.handoff as u32)
+        self.adopt(open_block(slot.handoff)?, slot.handoff as u32, page)
+    }
+
+    /// Whether this kernel was entered again from where it was entered before: the same jump-back
+    /// entry, and the same block, which is good. Only what is mapped is looked at.
+    fn from_where_it_was(&self) -> bool {
+        let (Some(page), Some(memory)) = (&self.slot, &self.block) else {
+            return false;
+        };
+        // The entry first: where it is another one the pages may be anything now.
+        self.gate.answers().peer_entry == self.entry
+            && slot_of(page).magic == abi::CONTROL_MAGIC
+            && slot_of(page).handoff == u64::from(self.block_phys)
+            && handoff::check(block_of(memory)).is_ok()
     }
 
     /// After a way back that failed: old memory, which was forgotten for it, is what it was.
@@ -230,8 +259,11 @@ impl Side for Peer {
     }
 
     fn returned(&mut self) {
-        // It may be another kernel, or another boot of it, that this one was entered from now.
-        panic::disarm();
+        // It may be another kernel, or another boot of it, that this one was entered from now: a
+        // panic on the way up must not go where that is not. If it is the same one, it goes back.
+        if !self.from_where_it_was() {
+            panic::disarm();
+        }
         let fill = FreeFill::current();
         if fill == FreeFill::None {
             return;

@@ -27,9 +27,13 @@ pub(crate) fn check_end(end: u64) -> Result<u32> {
     Ok(end as u32)
 }
 
+/// Where PCs have their memory below 1 MiB, frames: adapters and ROMs are above.
+const CONVENTIONAL: u32 = 0xa_0000 / PAGE_SIZE as u32;
+
 /// Builds the list for the window that ends at `end`, bytes: an entry and a shadow page for each
-/// page of RAM in it, and for page 0, which the firmware's data are in and Linux does not count
-/// as RAM.
+/// page of RAM in it. What firmware keeps for itself below 640 KiB is never replaced, but backed up:
+/// page 0, and whatever else there Linux does not count as RAM, such as the page that the extended
+/// BIOS data area begins in. Services that a peer calls write there.
 ///
 /// # Errors
 ///
@@ -37,11 +41,14 @@ pub(crate) fn check_end(end: u64) -> Result<u32> {
 pub(crate) fn build_list(end: u32, source: &mut PageSource<'_>) -> Result<ExchangeList> {
     let mut list = ExchangeList::new();
     source.expect(end / PAGE_SIZE as u32);
-    let shadow = source.page()?;
-    list.push(0, ENTRY_OURS | ENTRY_FIXED, shadow, 0, source)?;
-    for frame in (1..end / PAGE_SIZE as u32).filter(|&frame| memory::is_ram(frame)) {
+    for frame in 0..end / PAGE_SIZE as u32 {
+        let flags = match memory::is_ram(frame) && frame != 0 {
+            true => ENTRY_OURS,
+            false if frame < CONVENTIONAL => ENTRY_OURS | ENTRY_FIXED,
+            false => continue,
+        };
         let shadow = source.page()?;
-        list.push(frame, ENTRY_OURS, shadow, 0, source)?;
+        list.push(frame, flags, shadow, 0, source)?;
     }
     source.expect(1);
     Ok(list)

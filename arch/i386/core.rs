@@ -36,23 +36,33 @@ const _: () = assert!(PRSTATUS_SIZE == 144 && PRSTATUS_REGISTERS == 72);
 /// nothing about the caller, and are 0.
 #[inline(never)]
 pub(crate) fn registers() -> [u32; REGISTERS] {
-    let (mut ebx, mut esi, mut edi, mut ebp, mut esp, mut eip, mut flags) =
-        (0u32, 0, 0, 0, 0, 0, 0);
-    let mut selectors = [0u32; 6];
-    let at = selectors.as_mut_ptr();
-    // SAFETY: reads registers; writes the seven words and the array, which are valid.
+    let mut seen = [0u32; 13];
+    // One block, as between two the compiler may use any register; and a pointer in one that is not
+    // told, as an operand that is written early may be in one that is read later.
+    // SAFETY: reads registers; writes the array's words, which are valid, of selectors the low halves;
+    // the stack is left as it was found.
     unsafe {
-        asm!("mov {0:e}, ebx", "mov {1:e}, ebp", out(reg) ebx, out(reg) ebp,
-            options(nomem, nostack, preserves_flags));
-        asm!("mov {0:e}, esi", "mov {1:e}, edi", "mov {2:e}, esp", out(reg) esi, out(reg) edi,
-            out(reg) esp, options(nomem, nostack, preserves_flags));
-        asm!("call 2f", "2: pop {0:e}", out(reg) eip);
-        asm!("pushfd", "pop {0:e}", out(reg) flags);
-        asm!("mov [{0:e}], ds", "mov [{0:e} + 4], es", "mov [{0:e} + 8], fs",
-            "mov [{0:e} + 12], gs", "mov [{0:e} + 16], cs", "mov [{0:e} + 20], ss", in(reg) at,
-            options(nostack, preserves_flags));
+        asm!(
+            "mov [eax], ebx",
+            "mov [eax + 4], esi",
+            "mov [eax + 8], edi",
+            "mov [eax + 12], ebp",
+            "mov [eax + 16], esp",
+            "mov [eax + 20], ds",
+            "mov [eax + 24], es",
+            "mov [eax + 28], fs",
+            "mov [eax + 32], gs",
+            "mov [eax + 36], cs",
+            "mov [eax + 40], ss",
+            "pushfd",
+            "pop dword ptr [eax + 44]",
+            "call 2f",
+            "2: pop dword ptr [eax + 48]",
+            in("eax") seen.as_mut_ptr(),
+            options(preserves_flags),
+        );
     }
-    let [ds, es, fs, gs, cs, ss] = selectors.map(|s| s & 0xffff);
+    let [ebx, esi, edi, ebp, esp, ds, es, fs, gs, cs, ss, flags, eip] = seen;
     [
         ebx,
         0,

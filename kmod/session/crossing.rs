@@ -80,7 +80,6 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
         } else {
             State::Loaded(load)
         };
-        session.last.stamps = record.stamps;
         return Err(e);
     }
     if let Some(mailbox) = load.answer() {
@@ -94,13 +93,11 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     last.peer_kept = answers.peer_kept;
     let again = load.came_back();
     last.jumps = load.jumps;
-    let last = *last;
     if again {
         place.state = State::Returned(load);
     } else {
         place.release();
     }
-    session.last = last;
     session.tidy();
     Ok(())
 }
@@ -154,12 +151,12 @@ pub(crate) fn back(request: &mut abi::Back) -> Result {
     }
 
     let mut session = SESSION.lock();
-    session.last.stamps = record.stamps;
-    if result.is_ok() {
-        session.last.jumps += 1;
-    }
     session.away = false;
     if let Some(place) = session.places.first_mut() {
+        place.last.stamps = record.stamps;
+        if result.is_ok() {
+            place.last.jumps += 1;
+        }
         place.state = State::Peer(peer);
     }
     result

@@ -23,7 +23,6 @@ pub(crate) use reading::{open_kimgcore, read_kimgcore, read_peer};
 pub(crate) use restore::{claim, enter};
 pub(crate) use telling::{list, status, with_handoff};
 
-use crate::abi;
 use crate::claim::Claimed;
 use crate::load::{Load, Preparation};
 use crate::peer::Peer;
@@ -56,8 +55,6 @@ pub(crate) struct Session {
     away: bool,
     /// Counts what makes a load another one, or changes its pages: for those who read it.
     generation: u32,
-    /// What the last jump was like.
-    last: abi::Status,
 }
 
 kernel::sync::global_lock! {
@@ -67,8 +64,6 @@ kernel::sync::global_lock! {
         selected: KVec::new(),
         away: false,
         generation: 0,
-        // SAFETY: integers only.
-        last: unsafe { core::mem::zeroed() },
     };
 }
 

@@ -111,9 +111,9 @@ pub(crate) fn enter(opener: Opener, request: &mut abi::Enter) -> Result {
     let again = claimed.stayed();
 
     let mut session = SESSION.lock();
-    session.last.stamps = record.stamps;
     session.away = false;
     if let Some(place) = session.places.first_mut() {
+        place.last.stamps = record.stamps;
         place.state = State::Claimed(claimed);
     }
     result.and(again)

@@ -14,8 +14,9 @@ pub(crate) fn status(opener: Opener, status: &mut abi::Status) {
     let session = SESSION.lock();
     let place = session.find(opener).map(|index| &session.places[index]);
     *status = match place {
-        Some(place) if place.is_load() => place.last,
-        _ => session.last,
+        // What was there last, if it is gone. Names that are not there were never jumped to.
+        Some(place) => place.last,
+        None => abi::Status::default(),
     };
     status.version = abi::ABI_VERSION;
     status.symbols = SYMBOLS.as_ref().map_or(0, Symbols::bits);
@@ -91,11 +92,6 @@ pub(crate) fn with_handoff(f: impl FnOnce(&[u8]) -> Result) -> Result {
 }
 
 impl Place {
-    /// Whether something is loaded here.
-    fn is_load(&self) -> bool {
-        matches!(self.state, State::Loaded(_) | State::Returned(_))
-    }
-
     /// What [`abi::IOC_LIST`] says of it.
     fn listed(&self) -> Option<abi::Listed> {
         let (state, load) = match &self.state {
