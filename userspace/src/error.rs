@@ -77,6 +77,12 @@ pub enum Error {
         /// The command.
         verb: &'static str,
     },
+    /// The same, of a load with a name.
+    #[error("load: there is a peer called {name} already; use `kjump unload {name}` first, or another --as")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// The kernel says EBUSY.
     #[error("{verb}: another program owns the load; wait until it is done or stop it")]
     Owned {
@@ -107,6 +113,12 @@ pub enum Error {
         /// The command.
         verb: &'static str,
     },
+    /// The kernel says ENOMEM to a window.
+    #[error(
+        "window {0:#x}: not enough memory: as much has to be free above it, in low memory, for what it \
+         is exchanged with; unload a peer, or use less"
+    )]
+    NoRoom(u64),
     /// The file is neither a bzImage nor a 32-bit ELF.
     #[error("{}: not a kernel: {why}; give a bzImage or a 32-bit x86 ELF (vmlinux)", path.display())]
     NotKernel {
@@ -501,6 +513,16 @@ impl Error {
     pub fn of_a_snapshot(self) -> Self {
         match self {
             Error::Stale { target, source } => Error::Changed { target, source },
+            other => other,
+        }
+    }
+
+    /// As it is to be said of a load called `name`; empty for the one without.
+    pub fn of_name(self, name: &str) -> Self {
+        match self {
+            Error::AlreadyLoaded { .. } if !name.is_empty() => {
+                Error::NameTaken { name: name.into() }
+            }
             other => other,
         }
     }

@@ -601,8 +601,8 @@ pub struct ListEntry {
 /// [`ListEntry::window`]: our contents of the page matter: back them up on the way to the peer,
 /// put them back on the way home.
 pub const ENTRY_OURS: u32 = 1;
-/// [`ListEntry::window`]: the page is backed up and put back, but never replaced (page 0, which
-/// holds the firmware's data).
+/// [`ListEntry::window`]: the page is backed up and put back, but never replaced (page 0 and others
+/// below 640 KiB that hold the firmware's data).
 pub const ENTRY_FIXED: u32 = 2;
 /// [`ListEntry::shadow`]: the peer's contents matter: load them on the way to it.
 pub const ENTRY_THEIRS: u32 = 1;

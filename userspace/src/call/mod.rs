@@ -4,7 +4,9 @@
 
 pub mod shim;
 
+use std::fmt;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use kjump_abi as abi;
 use raw_cpuid::native_cpuid::cpuid_count;
@@ -80,6 +82,12 @@ pub struct Piece {
     pub bytes: Vec<u8>,
 }
 
+/// Where the window ends that has all of them.
+pub fn window(pieces: &[Piece]) -> u64 {
+    let end = pieces.iter().map(|p| p.at + p.bytes.len() as u64).max();
+    page_up(end.unwrap_or(0).max(LEAST))
+}
+
 /// A call, ready to be made.
 pub struct Call {
     device: Device,
@@ -89,8 +97,7 @@ impl Call {
     /// Loads shim, program and whatever else it is given. Pieces may share pages, but not bytes.
     pub fn load(told: &Told, pieces: &[Piece]) -> Result<Self> {
         let device = Device::open_load(NAME)?;
-        let end = pieces.iter().map(|p| p.at + p.bytes.len() as u64).max();
-        let window = page_up(end.unwrap_or(0).max(LEAST));
+        let window = window(pieces);
         device
             .prepare(0, window)
             .map_err(|e| prepare_error(e, window))?;
@@ -128,6 +135,20 @@ impl Call {
         Ok(shim::outcome(&frame))
     }
 
+    /// Makes it so many times, one after the other, as long as the program returns; gives the
+    /// registers that the last one left, and how long they took.
+    pub fn repeat(&self, way: &Way, count: u32) -> Result<(Registers, Times)> {
+        let mut times = Vec::new();
+        let mut left = Registers::default();
+        for _ in 0..count {
+            let started = Instant::now();
+            left = finished(self.make(way)?)?;
+            times.push(started.elapsed());
+        }
+        times.sort_unstable();
+        Ok((left, Times(times)))
+    }
+
     /// What the program left at a physical address.
     pub fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
         self.device
@@ -141,6 +162,48 @@ impl Drop for Call {
         if let Err(e) = self.device.unload() {
             log::warn!("the call's memory is not given back: {e}");
         }
+    }
+}
+
+/// The registers that a call came back with.
+fn finished(outcome: Outcome) -> Result<Registers> {
+    match outcome {
+        Outcome::Returned(registers, _) => Ok(registers),
+        Outcome::TimedOut => Err(Error::CallTimedOut),
+        Outcome::Faulted(vector, at) => Err(Error::CallFaulted { vector, at }),
+        Outcome::TooLong(most) => Err(Error::Usage(format!(
+            "--timeout: the timer of this machine counts {most} ms at most; give the program less"
+        ))),
+        Outcome::Lost => Err(Error::CallLost),
+    }
+}
+
+/// How long calls took, ascending: all of it, with the machine's way down and back.
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    /// The one in the middle, milliseconds; the mean of the two where there are two.
+    pub fn median(&self) -> f64 {
+        let middle = |at: usize| self.0.get(at).map_or(0.0, |t| t.as_secs_f64() * 1000.0);
+        let half = self.0.len() / 2;
+        match self.0.len() % 2 {
+            0 => (middle(half.saturating_sub(1)) + middle(half)) / 2.0,
+            _ => middle(half),
+        }
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |t: Option<&Duration>| t.map_or(0.0, |t| t.as_secs_f64() * 1000.0);
+        write!(
+            f,
+            "{} calls: median {:.3} ms, from {:.3} to {:.3}",
+            self.0.len(),
+            self.median(),
+            ms(self.0.first()),
+            ms(self.0.last())
+        )
     }
 }
 
@@ -206,6 +269,26 @@ mod tests {
         assert_eq!((out[1].at, out[1].bytes.len()), (0x7000, 0xe01));
         assert_eq!(&out[1].bytes[0xc00..0xc02], b"ab");
         assert_eq!(out[1].bytes[0xe00], b'c');
+    }
+
+    #[test]
+    fn how_a_call_ended() {
+        let code = |outcome| finished(outcome).unwrap_err().exit_code();
+        assert_eq!(code(Outcome::TimedOut), 43);
+        assert_eq!(code(Outcome::Faulted(6, 1)), 44);
+        let too_long = finished(Outcome::TooLong(42_949)).unwrap_err();
+        assert!(too_long.exit_code() == 2 && too_long.to_string().contains("42949 ms"));
+    }
+
+    #[test]
+    fn the_middle_of_times() {
+        let times = |ms: &[u64]| Times(ms.iter().map(|&n| Duration::from_millis(n)).collect());
+        assert_eq!(times(&[1, 2, 9]).median(), 2.0);
+        assert_eq!(times(&[1, 2, 4, 9]).median(), 3.0);
+        assert_eq!(
+            times(&[1, 2, 9]).to_string(),
+            "3 calls: median 2.000 ms, from 1.000 to 9.000"
+        );
     }
 
     #[test]

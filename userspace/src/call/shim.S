@@ -41,6 +41,8 @@ kjump_shim_start:
 	cmpl	$0, {REAL}
 	jne	.Lto_real
 	call	.Lwatch
+	cmpl	$0, {OUTCOME}
+	jne	.Lfinish			# that long it cannot be watched
 
 	movl	{STACK_POINTER}, %esp
 	pushl	$(.Lreturned - kjump_shim_start + {BASE})
@@ -97,22 +99,33 @@ kjump_shim_start:
 	ret
 
 # One NMI at the deadline. Legacy replacement routing is off, and the counter is ours to set: A's
-# clock source starts anew when it resumes.
+# clock source starts anew when it resumes. The time is told in microseconds, and the HPET tells how
+# long its ticks are, in femtoseconds; the comparator has 32 bits.
 .Lwatch:
 	movl	{HPET}, %edi
 	testl	%edi, %edi
 	jz	1f
+	movl	4(%edi), %ecx
+	movl	%ecx, {PERIOD}
+	movl	{MICROSECONDS}, %eax
+	movl	$1000000000, %edx
+	mull	%edx
+	cmpl	%ecx, %edx
+	jae	2f			# the quotient has more than 32 bits, or there is no divisor
+	divl	%ecx
+	movl	%eax, %ebx
 	movb	$0x30, %al		# the other timer at that pin stands still: no count is written
 	outb	%al, $0x43
 	movl	$0, 0x10(%edi)
 	movl	$0, 0xf0(%edi)
 	movl	$0, 0xf4(%edi)
 	movl	$((2 << 9) | 0x100 | 4), 0x100(%edi)	# to pin 2, 32 bits, once, enabled
-	movl	{DEADLINE}, %eax
-	movl	%eax, 0x108(%edi)
+	movl	%ebx, 0x108(%edi)
 	call	.Lpin
 	movl	$1, 0x10(%edi)
 1:	ret
+2:	movl	${TOO_LONG}, {OUTCOME}
+	ret
 
 # Pin 2 is an NMI from now on.
 .Lpin:

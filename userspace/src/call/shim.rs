@@ -69,8 +69,10 @@ struct Frame {
     hpet: u32,
     ioapic: u32,
     apic_id: u32,
-    /// In ticks of the HPET.
-    deadline: u32,
+    /// How long the program is given.
+    microseconds: u32,
+    /// How long the HPET's ticks are, femtoseconds, as it says.
+    period: u32,
     /// In ticks of the real-mode timer, 18.2 a second; 0: no deadline.
     ticks: u32,
     ticks_left: u32,
@@ -101,6 +103,7 @@ const DOUBLE_TASK: u16 = 0x38;
 const RETURNED: u32 = 1;
 const TIMED_OUT: u32 = 2;
 const FAULTED: u32 = 3;
+const TOO_LONG: u32 = 4;
 
 const fn at(field: usize) -> u32 {
     FRAME + field as u32
@@ -126,7 +129,8 @@ global_asm!(
     HPET = const at(offset_of!(Frame, hpet)),
     IOAPIC = const at(offset_of!(Frame, ioapic)),
     APIC_ID = const at(offset_of!(Frame, apic_id)),
-    DEADLINE = const at(offset_of!(Frame, deadline)),
+    MICROSECONDS = const at(offset_of!(Frame, microseconds)),
+    PERIOD = const at(offset_of!(Frame, period)),
     TICKS = const at(offset_of!(Frame, ticks)),
     TICKS_LEFT = const at(offset_of!(Frame, ticks_left)),
     SAVED_NMI = const at(offset_of!(Frame, saved_nmi)),
@@ -159,6 +163,7 @@ global_asm!(
     RETURNED = const RETURNED,
     TIMED_OUT = const TIMED_OUT,
     FAULTED = const FAULTED,
+    TOO_LONG = const TOO_LONG,
     options(att_syntax),
 );
 
@@ -171,10 +176,6 @@ extern "C" {
 }
 
 const PAGE: usize = 0x1000;
-
-/// The slowest HPET that there may be has 10 MHz (IA-PC HPET specification 1.0a, 2.3.4), those of
-/// PCs have 14.3, QEMU's has 100: the time given is at least as long on all of them.
-const HPET_TICKS_PER_MS: u64 = 100_000;
 
 /// Bytes from the shim's head to one of its labels.
 fn offset(label: *const u8) -> usize {
@@ -215,6 +216,8 @@ pub enum Outcome {
     TimedOut,
     /// The CPU refused to go on: exception, and address of the instruction.
     Faulted(u32, u32),
+    /// It was not begun: the HPET counts that many milliseconds at most.
+    TooLong(u32),
     /// The shim did not run to its end.
     Lost,
 }
@@ -314,16 +317,14 @@ pub fn pages(told: &Told) -> Vec<u8> {
         put(frame, offset_of!(Frame, apic_id), timer.apic_id);
         if told.real {
             // The first one comes in less than a period.
-            let ticks = (timer.milliseconds * 182 / 10_000 + 1).min(u32::MAX.into());
+            let ticks = (timer.milliseconds.saturating_mul(182) / 10_000 + 1).min(u32::MAX.into());
             put(frame, offset_of!(Frame, ticks), ticks as u32);
         } else {
-            let ticks = timer.milliseconds.saturating_mul(HPET_TICKS_PER_MS);
+            // Of the longest ticks that there may be, 100 ns, 32 bits last seven minutes.
+            let time = timer.milliseconds.saturating_mul(1000);
+            let time = u32::try_from(time).unwrap_or(u32::MAX);
             put(frame, offset_of!(Frame, hpet), timer.hpet);
-            put(
-                frame,
-                offset_of!(Frame, deadline),
-                u32::try_from(ticks).unwrap_or(u32::MAX),
-            );
+            put(frame, offset_of!(Frame, microseconds), time);
         }
     }
     for (n, word) in told.registers.words().into_iter().enumerate() {
@@ -404,6 +405,11 @@ fn tables(frame: &mut [u8]) {
     }
 }
 
+/// Milliseconds that 32 bits of ticks last, of so many femtoseconds each.
+fn longest(period: u32) -> u32 {
+    (u64::from(u32::MAX) * u64::from(period) / 1_000_000_000_000) as u32
+}
+
 /// What came of it, from the frame as the shim left it: the page at [`frame_address`].
 pub fn outcome(frame: &[u8]) -> Outcome {
     match get(frame, offset_of!(Frame, outcome)) {
@@ -430,6 +436,7 @@ pub fn outcome(frame: &[u8]) -> Outcome {
             get(frame, offset_of!(Frame, vector)),
             get(frame, offset_of!(Frame, fault_eip)),
         ),
+        TOO_LONG => Outcome::TooLong(longest(get(frame, offset_of!(Frame, period)))),
         _ => Outcome::Lost,
     }
 }
@@ -490,6 +497,9 @@ mod tests {
         );
         put(&mut frame, offset_of!(Frame, outcome), RETURNED);
         assert_eq!(outcome(&frame), Outcome::Returned(registers, 0));
+        put(&mut frame, offset_of!(Frame, outcome), TOO_LONG);
+        put(&mut frame, offset_of!(Frame, period), 10_000_000);
+        assert_eq!(outcome(&frame), Outcome::TooLong(42_949));
         put(&mut frame, offset_of!(Frame, outcome), FAULTED);
         assert_eq!(outcome(&frame), Outcome::Faulted(0, 0));
     }

@@ -1,9 +1,9 @@
 //! `kjump bios`: services of the firmware, by interrupts of real mode.
 
-use super::call::{finished, register};
+use super::call::register;
 use super::say;
 use crate::call::shim::Registers;
-use crate::call::{self, Call, Piece};
+use crate::call::{self, Call, Piece, Times};
 use crate::cli::Way;
 use crate::error::{Error, Result};
 use crate::parse;
@@ -41,6 +41,9 @@ pub enum What {
         /// Print that many bytes from 0x5000 on, in hexadecimal; it is free to be used
         #[arg(long, value_name = "BYTES", default_value_t = 0)]
         dump: usize,
+        /// Make the call that many times, and tell what came of the last one
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        count: u32,
     },
     /// The memory map (INT 15h, EAX=E820h), as /proc/iomem has it
     E820,
@@ -63,6 +66,7 @@ pub fn run(args: &BiosArgs) -> Result<u8> {
             registers,
             eax,
             dump,
+            count,
         } => {
             let mut given = Registers::default();
             given.set(registers);
@@ -70,8 +74,14 @@ pub fn run(args: &BiosArgs) -> Result<u8> {
                 given.eax = u32::try_from(*eax)
                     .map_err(|_| Error::Usage("--eax: a register has 32 bits".into()))?;
             }
-            let (left, buffer) = bios.service(*number, given, &[])?;
+            if *count == 0 {
+                return Err(Error::Usage("--count 0: make it at least once".into()));
+            }
+            let (left, buffer, times) = bios.repeat(*number, given, &[], *count)?;
             say(left)?;
+            if *count > 1 {
+                say(times)?;
+            }
             for line in buffer
                 .get(..(*dump).min(buffer.len()))
                 .unwrap_or_default()
@@ -96,6 +106,18 @@ impl Bios<'_> {
     /// Calls a service with what it finds in the buffer; gives registers and buffer as it leaves
     /// them.
     fn service(&self, number: u8, given: Registers, buffer: &[u8]) -> Result<(Registers, Vec<u8>)> {
+        let (left, buffer, _) = self.repeat(number, given, buffer, 1)?;
+        Ok((left, buffer))
+    }
+
+    /// The same, so many times; the buffer is found as it was left.
+    fn repeat(
+        &self,
+        number: u8,
+        given: Registers,
+        buffer: &[u8],
+        count: u32,
+    ) -> Result<(Registers, Vec<u8>, Times)> {
         let given = Registers {
             flags: given.flags | 0x202,
             ..given
@@ -115,9 +137,9 @@ impl Bios<'_> {
         // No deadline: firmware may go to protected mode and back, and must not meet an NMI there.
         let told = call::told(true, call::ADDRESS, given, None);
         let call = Call::load(&told, &pieces)?;
-        let left = finished(call.make(self.way)?)?;
+        let (left, times) = call.repeat(self.way, count)?;
         call.read(BUFFER.into(), &mut full)?;
-        Ok((left, full))
+        Ok((left, full, times))
     }
 
     fn e820(&self) -> Result<()> {

@@ -1,14 +1,19 @@
 //! `kjump call`: a program of one's own, with paging off.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 
+use kjump_abi::PAGE_SIZE;
+
 use super::say;
-use crate::call::shim::{Outcome, Registers};
-use crate::call::{self, Call, Piece, Timer};
+use crate::call::shim::Registers;
+use crate::call::{self, Call, Piece, Timer, Times};
 use crate::cli::Way;
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::loader::memmap::{self, Entry};
+use crate::loader::{page_down, page_up};
 use crate::parse;
 
 /// Arguments of `call`.
@@ -102,30 +107,22 @@ pub fn run(args: &CallArgs) -> Result<u8> {
     };
     registers.set(&args.registers);
     let told = call::told(args.mode == Mode::Real16, args.at as u32, registers, timer);
-    let call = Call::load(&told, &pieces)?;
-    let mut outcome = call.make(&args.way)?;
-    for _ in 1..args.count {
-        finished(outcome)?;
-        outcome = call.make(&args.way)?;
-    }
-    let left = finished(outcome)?;
+    // They are there before anything runs that cannot be run again.
+    let mut files = Vec::new();
     for (at, length, file) in &args.output {
-        let mut bytes = vec![0; *length as usize];
-        call.read(*at, &mut bytes)?;
-        fs::write(file, bytes).map_err(|e| Error::io(file.display().to_string(), e))?;
+        let failed = |e| Error::io(file.display().to_string(), e);
+        files.push((*at, *length, File::create(file).map_err(failed)?));
     }
-    say(show(&left, args.json))?;
+    let call = Call::load(&told, &pieces)?;
+    let (left, times) = call.repeat(&args.way, args.count)?;
+    for ((at, length, mut to), (_, _, file)) in files.into_iter().zip(&args.output) {
+        let mut bytes = vec![0; length as usize];
+        call.read(at, &mut bytes)?;
+        to.write_all(&bytes)
+            .map_err(|e| Error::io(file.display().to_string(), e))?;
+    }
+    say(show(&left, (args.count > 1).then_some(&times), args.json))?;
     Ok(0)
-}
-
-/// The registers that a call came back with.
-pub fn finished(outcome: Outcome) -> Result<Registers> {
-    match outcome {
-        Outcome::Returned(registers, _) => Ok(registers),
-        Outcome::TimedOut => Err(Error::CallTimedOut),
-        Outcome::Faulted(vector, at) => Err(Error::CallFaulted { vector, at }),
-        Outcome::Lost => Err(Error::CallLost),
-    }
 }
 
 /// What does not need the module to be refused.
@@ -133,6 +130,7 @@ fn check(args: &CallArgs, pieces: &[Piece]) -> Result<()> {
     /// Windows are this large at most: what a program is given lies below.
     const HIGHEST: u64 = 512 << 20;
     let refused = |why: String| Err(Error::Usage(why));
+    let map = memmap::read()?;
     let mut order: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {
         let end = piece.at.saturating_add(piece.bytes.len() as u64);
@@ -148,6 +146,13 @@ fn check(args: &CallArgs, pieces: &[Piece]) -> Result<()> {
                 piece.at,
                 call::LOWEST
             ));
+        }
+        if !has_ram(page_down(piece.at), page_up(end), &map) {
+            return Err(Error::SegmentOutside {
+                mem: piece.at,
+                memsz: end - piece.at,
+                hint: "there is no memory at that address; use another one".into(),
+            });
         }
         order.push((piece.at, end));
     }
@@ -167,17 +172,55 @@ fn check(args: &CallArgs, pieces: &[Piece]) -> Result<()> {
     if args.count == 0 {
         return refused("--count 0: make it at least once".into());
     }
+    if args.timeout == 0 {
+        return refused("--timeout 0: give it a millisecond at least".into());
+    }
+    let end = call::window(pieces);
+    for (at, length, _) in &args.output {
+        if !output_fits(*at, *length, end, &map) {
+            return refused(format!(
+                "--out {at:#x}+{length:#x}: the call has no such memory; it has RAM from {PAGE_SIZE:#x} \
+                 to {end:#x}"
+            ));
+        }
+    }
     Ok(())
 }
 
-fn show(registers: &Registers, json: bool) -> String {
+/// Whether what a program leaves in `[at, at + length)` can be read: RAM of the window that ends at
+/// `end`.
+fn output_fits(at: u64, length: u64, end: u64, map: &[Entry]) -> bool {
+    let to = at.checked_add(length).filter(|&to| to <= end);
+    // Page 0 is firmware's.
+    to.is_some_and(|to| at >= PAGE_SIZE && length > 0 && has_ram(at, to, map))
+}
+
+/// Whether all of it is in whole pages of RAM.
+fn has_ram(mut from: u64, to: u64, map: &[Entry]) -> bool {
+    while from < to {
+        let next = memmap::ram(map)
+            .map(|(start, end)| (page_up(start), page_down(end)))
+            .find(|&(start, end)| start <= from && from < end);
+        match next {
+            Some((_, end)) => from = end,
+            None => return false,
+        }
+    }
+    true
+}
+
+fn show(registers: &Registers, times: Option<&Times>, json: bool) -> String {
     if json {
         let members = registers
             .named()
-            .map(|(name, value)| (name.to_string(), Json::Int(value.into())));
+            .map(|(name, value)| (name.to_string(), Json::Int(value.into())))
+            .chain(times.map(|t| ("median_ms".to_string(), Json::Float(t.median()))));
         return Json::Object(members.collect()).to_string();
     }
-    registers.to_string()
+    match times {
+        Some(times) => format!("{registers}\n{times}"),
+        None => registers.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -195,18 +238,26 @@ mod tests {
 
     #[test]
     fn what_is_left() {
-        let text = show(
-            &Registers {
-                eax: 0x2a,
-                ..Registers::default()
-            },
-            false,
-        );
+        let registers = Registers {
+            eax: 0x2a,
+            ..Registers::default()
+        };
+        let text = show(&registers, None, false);
         assert!(text.starts_with("eax=0x2a ebx=0x0 ") && text.ends_with("gs=0x0"));
-        assert_eq!(finished(Outcome::TimedOut).unwrap_err().exit_code(), 43);
-        assert_eq!(
-            finished(Outcome::Faulted(6, 1)).unwrap_err().exit_code(),
-            44
-        );
+    }
+
+    #[test]
+    fn memory_that_can_be_had_back() {
+        let ram = |start, end| Entry {
+            start,
+            end,
+            kind: memmap::RAM,
+        };
+        let map = [ram(0, 0x9_fc00), ram(0x10_0000, 0x1000_0000)];
+        let fits = |at, length| output_fits(at, length, 0x20_0000, &map);
+        assert!(fits(0x1000, 1) && fits(0x9_e000, 0x1000) && fits(0x10_0000, 0x10_0000));
+        assert!(!fits(0x1000, 0) && !fits(0xfff, 2) && !fits(0x9_e000, 0x1001));
+        assert!(!fits(0xa_0000, 16) && !fits(0x10_0000, 0x10_0001));
+        assert!(!fits(0x5000, u64::MAX) && !fits(0x5000, 1 << 32));
     }
 }

@@ -22,10 +22,11 @@ const VERB: &str = "load";
 /// every `?` after `prepare` leaves nothing behind.
 pub fn run(args: &LoadArgs) -> Result<u8> {
     let device = Device::open_load(&args.name)?;
-    if args.peer {
-        return peer::load_file(&device, &args.load.kernel, |_| Ok(())).map(|()| 0);
-    }
-    load(&device, &args.load).map(|()| 0)
+    let loaded = match args.peer {
+        true => peer::load_file(&device, &args.load.kernel, |_| Ok(())),
+        false => load(&device, &args.load),
+    };
+    loaded.map(|()| 0).map_err(|e| e.of_name(&args.name))
 }
 
 /// As [`run`], with a device that the caller has open.
@@ -192,6 +193,7 @@ pub fn prepare_error(errno: Errno, window: u64) -> Error {
         Errno::DOM => Error::WindowZero,
         Errno::INVAL => Error::WindowUnaligned(window),
         Errno::RANGE => Error::WindowTooLarge(window),
+        Errno::NOMEM => Error::NoRoom(window),
         other => Error::from_errno(VERB, other),
     }
 }
@@ -236,9 +238,11 @@ mod tests {
             [20, 21, 22]
         );
         assert_eq!(
-            [Errno::BUSY, Errno::EXIST, Errno::PERM].map(prepare),
-            [8, 7, 5]
+            [Errno::BUSY, Errno::EXIST, Errno::PERM, Errno::NOMEM].map(prepare),
+            [8, 7, 5, 12]
         );
+        let taken = prepare_error(Errno::EXIST, 0x1000).of_name("full");
+        assert!(taken.exit_code() == 7 && taken.to_string().contains("called full "));
         let segment = |e| segment_error(e, 0x200_0000, 0x1001, Some(16 << 20));
         let code = |e| segment(e).exit_code();
         assert_eq!(
