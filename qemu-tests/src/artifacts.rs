@@ -69,6 +69,11 @@ impl Artifacts {
         self.0.join(format!("kjump{}.ko", kernel.suffix()))
     }
 
+    /// The module of `qemu-tests/modules` for that kernel.
+    pub fn trouble(&self, kernel: Kernel) -> PathBuf {
+        self.0.join(format!("guest/trouble{}.ko", kernel.suffix()))
+    }
+
     /// The command.
     pub fn kjump(&self) -> PathBuf {
         self.0.join("kjump")

@@ -121,6 +121,8 @@ fn peer_with_programs(artifacts: &Artifacts) -> Result<Vec<u8>> {
         .file("bin/guest", &read(&artifacts.guest())?)
         .file("bin/bitmap-reader.sh", BITMAP_READER.as_bytes())
         .file("bin/waiter", WAITER_PROGRAM.as_bytes())
+        .directory("lib")
+        .file("lib/trouble.ko", &read(&artifacts.trouble(Kernel::Lean))?)
         .directory("etc")
         .directory("etc/kjump")
         .directory("etc/kjump/commands")
@@ -142,7 +144,7 @@ pub fn name(kernel: Kernel, purpose: Purpose) -> String {
 
 /// Writes the initramfs for `kernel` as A to a directory, and gives its path.
 ///
-/// In it: `/lib/kjump.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean` with
+/// In it: `/lib/kjump.ko`, `/lib/trouble.ko`, `/bin/kjump`, `/bin/guest`; to be loaded: `/boot/lean` with
 /// `/boot/plain.cpio.gz`, B's initramfs. For jumps also `/boot/full`, `/boot/peer.cpio.gz` (B's
 /// initramfs and the programs), `/boot/spin`, `/boot/bounce` and the files that are no kernels, of
 /// [`peer`]; for hibernation `/bin/sqlite3` and its libraries; for dumps `/boot/makedumpfile.cpio.gz`. What has not been built is left
@@ -174,6 +176,7 @@ pub fn build(
     }
     let optional = [
         ("lib/kjump.ko", artifacts.module(kernel)),
+        ("lib/trouble.ko", artifacts.trouble(kernel)),
         ("bin/kjump", artifacts.kjump()),
         ("boot/lean", artifacts.bzimage(Kernel::Lean)),
         ("boot/plain.cpio.gz", artifacts.peer_initramfs()),

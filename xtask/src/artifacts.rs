@@ -76,6 +76,11 @@ impl Kernel {
     pub fn module(self) -> PathBuf {
         dir().join(format!("kjump{}.ko", self.suffix()))
     }
+
+    /// The tests' module with bugs to be set off, for it.
+    pub fn trouble(self) -> PathBuf {
+        guest_programs().join(format!("trouble{}.ko", self.suffix()))
+    }
 }
 
 /// The checkout.

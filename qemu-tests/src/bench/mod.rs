@@ -3,6 +3,7 @@
 //! `bench`: the figures, side by side from one run. They tell of an emulated machine, so compare
 //! them with each other only.
 
+mod calls;
 mod charts;
 mod dumps;
 pub mod figures;
@@ -35,7 +36,10 @@ pub struct Options {
     /// Power cycles by each means at each of them
     #[arg(long, default_value_t = 5)]
     cycles: usize,
-    /// Only one of them: jumps, peers, hibernation, dumps
+    /// Calls of each kind
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    calls: u32,
+    /// Only one of them: jumps, peers, calls, hibernation, dumps
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
@@ -47,6 +51,8 @@ enum Part {
     Jumps,
     /// Hibernation with peers of several kinds.
     Peers,
+    /// Programs with paging off, and the firmware.
+    Calls,
     /// Hibernation and resume.
     Hibernation,
     /// Saving from a peer, by kjump and by others.
@@ -59,9 +65,10 @@ type Measure = fn(&Story, &Options) -> Result<()>;
 /// Measures, and prints the figures.
 pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
-    let parts: [(Part, &str, Measure); 4] = [
+    let parts: [(Part, &str, Measure); 5] = [
         (Part::Jumps, "bench-jumps", jumps::run),
         (Part::Peers, "bench-peers", peers::run),
+        (Part::Calls, "bench-calls", calls::run),
         (Part::Hibernation, "bench-hibernation", hibernation::run),
         (Part::Dumps, "bench-dumps", dumps::run),
     ];
@@ -72,6 +79,7 @@ pub fn run(options: &Options) -> Result<()> {
         // A guard against hanging: a minute for each jump, an hour for each fill.
         let limit = match part {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
+            Part::Calls => 300 + 20 * u64::from(options.calls),
             Part::Dumps => 3600,
             Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };

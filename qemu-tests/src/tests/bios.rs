@@ -25,6 +25,8 @@ const TICK: &[u8] = &[
 const HANG: &[u8] = &[0xeb, 0xfe];
 /// `mov esp,0fffffff0h; 1: jmp 1b`: a stack in ROM.
 const HANG_WRECKED: &[u8] = &[0xbc, 0xf0, 0xff, 0xff, 0xff, 0xeb, 0xfe];
+/// Fills ECX words from EDI on with EAX: `cld; rep stosd; ret`.
+const FILL: &[u8] = &[0xfc, 0xf3, 0xab, 0xc3];
 /// `mov esp,0fffffff0h; ud2`
 const FAULT_WRECKED: &[u8] = &[0xbc, 0xf0, 0xff, 0xff, 0xff, 0x0f, 0x0b];
 
@@ -38,25 +40,21 @@ pub fn run(story: &Story) -> Result<()> {
     let allocated = kjump::number(&kjump::status(&mut vm)?, "allocated_pages")?;
     let workload = Workload::start(&mut vm, image)?;
     let before = workload.progress(&mut vm)?;
-    for (name, program) in [
-        ("checksum", CHECKSUM),
-        ("copy", COPY),
-        ("tick", TICK),
-        ("hang", HANG),
-        ("hang-wrecked", HANG_WRECKED),
-        ("fault-wrecked", FAULT_WRECKED),
-        ("empty", &[]),
-    ] {
-        let hex: String = program.iter().map(|b| format!("\\x{b:02x}")).collect();
-        vm.sh(&format!("printf '{hex}' >/tmp/{name}"))?;
-    }
+    programs(&mut vm)?;
     memory_map(&mut vm)?;
     real_mode(&mut vm)?;
     checksum(&mut vm)?;
+    put_back(&mut vm)?;
     workload.healthy(&mut vm, before)?;
     let before = workload.progress(&mut vm)?;
     given_up(&mut vm)?;
     refused(&mut vm)?;
+    // What a call was like is not what a jump was like.
+    let status = kjump::status(&mut vm)?;
+    ensure!(
+        status["jumps"] == 0 && status["last_outcome"].is_null(),
+        "figures of a call: {status}"
+    );
     // A resident peer is not in the way.
     kjump::load_lean(&mut vm, kjump::COME_BACK)?;
     kjump::jump_and_return(&mut vm, "")?;
@@ -67,6 +65,57 @@ pub fn run(story: &Story) -> Result<()> {
     let now = kjump::number(&kjump::status(&mut vm)?, "allocated_pages")?;
     ensure!(now == allocated, "{now} pages, {allocated} before");
     workload.end(&mut vm)
+}
+
+/// The same machine with less: no HPET in use by Linux, whose timer is there all the same; no
+/// IO-APIC, so that nobody ends a program that does not return, which is said.
+pub fn plain(story: &Story) -> Result<()> {
+    const WARNING: &str = "no HPET or no IO-APIC here";
+    for (append, timer) in [("hpet=disable", true), ("noapic", false)] {
+        let mut config = story.config(Kernel::Full)?;
+        config.append = format!("i8042.noaux {append}");
+        config.memory = 128;
+        let mut vm = story.boot(append, &config)?;
+        kjump::insmod(&mut vm, "")?;
+        programs(&mut vm)?;
+        let words = "--in esi=0xf0000 --in ecx=0x4000";
+        let said = ok(&mut vm, &format!("kjump call /tmp/checksum {words}"))?;
+        ensure!(
+            said.contains(WARNING) != timer && register(&said, "ecx")? == 0,
+            "{append}: {said}"
+        );
+        let said = ok(&mut vm, "kjump call /tmp/tick --mode real16 --in ds=0x40")?;
+        ensure!(
+            register(&said, "ebx")? == register(&said, "eax")? + 1,
+            "{append}: {said}"
+        );
+        if timer {
+            for mode in ["phys32", "real16"] {
+                let command = format!("kjump call --timeout 300 --mode {mode} /tmp/hang");
+                kjump::refuses(&mut vm, &command, exit::CALL_TIMED_OUT, "in time")?;
+            }
+        }
+        vm.power_off()?;
+    }
+    Ok(())
+}
+
+/// Puts the programs into A.
+fn programs(vm: &mut Vm) -> Result<()> {
+    for (name, program) in [
+        ("checksum", CHECKSUM),
+        ("copy", COPY),
+        ("tick", TICK),
+        ("fill", FILL),
+        ("hang", HANG),
+        ("hang-wrecked", HANG_WRECKED),
+        ("fault-wrecked", FAULT_WRECKED),
+        ("empty", &[]),
+    ] {
+        let hex: String = program.iter().map(|b| format!("\\x{b:02x}")).collect();
+        vm.sh(&format!("printf '{hex}' >/tmp/{name}"))?;
+    }
+    Ok(())
 }
 
 /// What a call prints.
@@ -160,6 +209,64 @@ fn checksum(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
+/// A program writes all over the memory below 640 KiB, firmware's too, and over A's own text, where it
+/// was put. All of it is as it was afterwards, looked at from outside.
+fn put_back(vm: &mut Vm) -> Result<()> {
+    const LOW: u64 = 0xa_0000;
+    /// Where `full` lies.
+    const TEXT: u64 = 0x20_0000;
+    const PATTERN: [u8; 4] = [0x5a; 4];
+    let low = vm.memory(0, LOW)?;
+    let text = vm.memory(TEXT, 0x1000)?;
+    // Linux leaves its first MiB alone; what is there is firmware's and the way for CPUs to start.
+    let used = |bytes: &[u8]| bytes.iter().any(|&b| b != 0);
+    ensure!(
+        used(&low[..0x500]) && used(&low[0x9_fc00..]) && used(&text),
+        "there is nothing to be put back"
+    );
+    // Page 0; what is below the stack; all above the program, the firmware's last page too.
+    for (start, end) in [(0, 0x1000), (0x4000, 0x7000), (0x8000, LOW)] {
+        let words = (end - start) / 4;
+        let command = format!(
+            "kjump call /tmp/fill --in eax=0x5a5a5a5a --in edi={start:#x} --in ecx={words:#x}"
+        );
+        // Page 0 and the firmware's page are not the program's, and not to be read.
+        let seen = start.max(0x8000) + 0x1000;
+        let out = format!("--out {seen:#x}+4=/tmp/seen");
+        ok(vm, &format!("{command} {out}"))?;
+        if start == 0x8000 {
+            ensure!(
+                vm.sh("cat /tmp/seen")?.as_bytes() == PATTERN,
+                "nothing was written"
+            );
+        }
+        let now = vm.memory(0, LOW)?;
+        let differs = low.iter().zip(&now).position(|(a, b)| a != b);
+        ensure!(
+            differs.is_none(),
+            "{start:#x}-{end:#x} were overwritten; at {:#x} it shows",
+            differs.unwrap_or_default()
+        );
+    }
+    // Over a kernel's own pages a program may be put: they are exchanged like others.
+    let words = 0xffc / 4;
+    let command = format!("kjump call /tmp/fill --at {TEXT:#x} --in eax=0x5a5a5a5a");
+    ok(
+        vm,
+        &format!(
+            "{command} --in edi={:#x} --in ecx={words:#x} --out {:#x}+4=/tmp/seen",
+            TEXT + 4,
+            TEXT + 4
+        ),
+    )?;
+    ensure!(
+        vm.sh("cat /tmp/seen")?.as_bytes() == PATTERN,
+        "nothing was written"
+    );
+    ensure!(vm.memory(TEXT, 0x1000)? == text, "A's text has changed");
+    Ok(())
+}
+
 fn given_up(vm: &mut Vm) -> Result<()> {
     for (program, code) in [
         ("hang", exit::CALL_TIMED_OUT),
@@ -179,25 +286,100 @@ fn given_up(vm: &mut Vm) -> Result<()> {
 }
 
 fn refused(vm: &mut Vm) -> Result<()> {
-    for (arguments, code) in [
-        ("/tmp/nothing", exit::FAILURE),
-        ("/tmp/empty", exit::USAGE),
-        ("/tmp/hang --at 0x1000", exit::USAGE),
-        ("/tmp/hang --at 0xa0000", exit::SEGMENT_OUTSIDE),
-        ("/tmp/hang --at 0xfffff000", exit::USAGE),
-        ("/tmp/hang --mode real16 --at 0x100000", exit::USAGE),
-        ("/tmp/hang --in rax=1", exit::USAGE),
-        ("/tmp/hang --in eax=0x123456789", exit::USAGE),
-        ("/tmp/hang --mem 0x7c01=/tmp/hang", exit::USAGE),
-        ("/tmp/hang --mode real64", exit::USAGE),
+    for (arguments, code, words) in [
+        ("/tmp/nothing", exit::FAILURE, "/tmp/nothing: "),
+        ("/tmp/empty", exit::USAGE, "nothing to be put at 0x7c00"),
+        ("/tmp/hang --at 0x1000", exit::USAGE, "0x1000-0x1002"),
+        (
+            "/tmp/hang --at 0xa0000",
+            exit::SEGMENT_OUTSIDE,
+            "0xa0000+0x2 lies outside",
+        ),
+        // Above this machine's RAM, and above what a window may have.
+        (
+            "/tmp/hang --at 0x18000000",
+            exit::SEGMENT_OUTSIDE,
+            "0x18000000+0x2 lies outside",
+        ),
+        (
+            "/tmp/hang --at 0xfffff000",
+            exit::USAGE,
+            "0xfffff000-0xfffff002",
+        ),
+        // RAM, but there is none left above to exchange it with.
+        (
+            "/tmp/hang --at 0xd000000",
+            exit::NO_MEMORY,
+            "window 0xd001000",
+        ),
+        (
+            "/tmp/hang --mode real16 --at 0x100000",
+            exit::USAGE,
+            "0x100000: real mode reaches 1 MiB",
+        ),
+        (
+            "/tmp/hang --mem 0x7c01=/tmp/hang",
+            exit::USAGE,
+            "0x7c01 is used twice",
+        ),
+        ("/tmp/hang --timeout 0", exit::USAGE, "--timeout 0"),
+        ("/tmp/hang --timeout 100000", exit::USAGE, "ms at most"),
+        ("/tmp/hang --count 0", exit::USAGE, "--count 0"),
+        // What cannot be had afterwards is refused before, whatever its size.
+        (
+            "/tmp/hang --out 0xa0000+16=/tmp/o",
+            exit::USAGE,
+            "--out 0xa0000+0x10",
+        ),
+        (
+            "/tmp/hang --out 0x5000+0x100001000=/tmp/o",
+            exit::USAGE,
+            "--out 0x5000+0x100001000",
+        ),
+        (
+            "/tmp/hang --out 0x5000+0xffffffffffffffff=/tmp/o",
+            exit::USAGE,
+            "--out 0x5000+0xffffffffffffffff",
+        ),
+        (
+            "/tmp/hang --out 0x5000+4=/none/o",
+            exit::FAILURE,
+            "/none/o: ",
+        ),
     ] {
-        let output = vm.run(&format!("kjump call {arguments}"))?;
+        let command = format!("kjump call {arguments}");
+        kjump::refuses(vm, &command, code, words)?;
+    }
+    // clap says these in more lines; the first one names it.
+    for (arguments, words) in [
+        ("call /tmp/hang --in rax=1", "there is no register rax"),
+        (
+            "call /tmp/hang --in eax=0x123456789",
+            "a register has 32 bits",
+        ),
+        ("call /tmp/hang --mode real64", "real64"),
+        ("bios int 0x100", "below 256"),
+        ("bios int 0x10 --in foo=1", "there is no register foo"),
+    ] {
+        let output = vm.run(&format!("kjump {arguments}"))?;
+        let first = output.text.lines().next().unwrap_or_default();
         ensure!(
-            output.rc == code,
+            output.rc == exit::USAGE && first.contains(words),
             "{arguments}: {} {}",
             output.rc,
             output.text
         );
     }
+    kjump::refuses(
+        vm,
+        "kjump bios int 0x12 --count 0",
+        exit::USAGE,
+        "--count 0",
+    )?;
+    // None of them ran, and nothing was left.
+    ensure!(
+        vm.run("test -e /tmp/o")?.rc != 0,
+        "a file of a refused call"
+    );
     Ok(())
 }

@@ -87,7 +87,7 @@ fn of(story: &Story, kernel: Kernel) -> Result<()> {
 }
 
 /// Jumps to B's shell; gives the jump that goes on in A.
-fn in_shell(vm: &mut Vm) -> Result<usize> {
+pub fn in_shell(vm: &mut Vm) -> Result<usize> {
     let mark = vm.console.mark();
     let jump = vm.start_command("kjump jump --command shell")?;
     shell::wait(vm, mark)?;
@@ -95,7 +95,7 @@ fn in_shell(vm: &mut Vm) -> Result<usize> {
 }
 
 /// Has B's shell go back, which must end the jump well.
-fn go_back(vm: &mut Vm, jump: usize) -> Result<()> {
+pub fn go_back(vm: &mut Vm, jump: usize) -> Result<()> {
     vm.type_in("kjump back\n")?;
     match vm.wait_left(jump, LONG)? {
         Left::Back(output) => ensure!(output.rc == 0, "{}: {}", output.rc, output.text),
@@ -254,7 +254,7 @@ fn open(core: &Path) -> Result<(Core, Reader<Device>)> {
 }
 
 /// Copies a core from the disk that it was saved to, as long as it says that it is.
-fn keep(disk: &Path, core: &Path) -> Result<()> {
+pub fn keep(disk: &Path, core: &Path) -> Result<()> {
     disk::copy(disk, core)?;
     let segments = open(core)?.0.segments;
     let ends = segments.iter().map(|s| s.offset + s.filesz);

@@ -57,6 +57,24 @@ pub fn panics(story: &Story) -> Result<()> {
         vm.run("kjump unload")?;
     }
 
+    // While its devices come back, at an entry that is not the first.
+    let trouble = "kjump.run=/bin/busybox,insmod,/lib/trouble.ko,panic_on_restore=1";
+    kjump::load_lean(&mut vm, &format!("{trouble} kjump.do=run,back"))?;
+    kjump::jump_and_return(&mut vm, "")?;
+    let before = workload.progress(&mut vm)?;
+    story.expect_trouble(vm.console.mark());
+    let jump = vm.start_command("kjump jump")?;
+    let output = vm.finish(jump, kjump::JUMP)?;
+    story.trouble_is_over();
+    ensure!(
+        output.rc == exit::PEER_PANIC && output.text.contains("a device does not come back"),
+        "a panic on the way up: {} and \"{}\"",
+        output.rc,
+        output.text
+    );
+    workload.healthy(&mut vm, before)?;
+    vm.run("kjump unload")?;
+
     // A new one can be loaded, and works.
     kjump::load_lean(&mut vm, kjump::COME_BACK)?;
     let before = workload.progress(&mut vm)?;
@@ -100,7 +118,7 @@ pub fn hangs(story: &Story) -> Result<()> {
 }
 
 /// The machine restarts: as QEMU was told, that ends it.
-fn off_by_reset(vm: &mut Vm) -> Result<()> {
+pub fn off_by_reset(vm: &mut Vm) -> Result<()> {
     let event = vm.qmp.wait_event("SHUTDOWN", Duration::from_secs(60))?;
     ensure!(
         event["data"]["reason"] == "guest-reset",

@@ -32,6 +32,7 @@ mod recipe_v9;
 mod refusals;
 mod rungs;
 mod snap;
+mod snap_debug;
 mod snapshot_room;
 mod space;
 mod swsusp;
@@ -124,9 +125,11 @@ pub const ALL: &[Test] = &[
     test("pipe", 900, pipe::run),
     test("abort", 900, pipe::abort),
     test("bios", 900, bios::run),
+    test("bios-plain", 600, bios::plain),
     test("peers", 1800, peers::run),
     test("snap", 3600, snap::run),
     test("snap-refused", 900, snap::refused),
+    test("snap-debug", 1800, snap_debug::run),
     test("core-tools", 900, core_tools::run),
     test("core-tools-pae", 900, core_tools::pae),
     test("core-places", 900, core_tools::places),

@@ -125,17 +125,20 @@ fn nothing_used_up(console: &str, seed: u32) -> Result<()> {
 
 /// Names that are taken, unknown, or none.
 fn refusals(vm: &mut Vm) -> Result<()> {
-    expect(vm, "kjump load /boot/lean --as full", exit::ALREADY_LOADED)?;
+    let taken = "kjump load /boot/lean --as full";
+    kjump::refuses(
+        vm,
+        taken,
+        exit::ALREADY_LOADED,
+        "a peer called full already",
+    )?;
     expect(vm, "kjump jump nobody", exit::NOTHING_LOADED)?;
     expect(vm, "kjump unload nobody", exit::NOTHING_LOADED)?;
     expect(vm, "kjump jump", exit::NOTHING_LOADED)?;
     expect(vm, "kjump load /boot/lean --as a/b", exit::USAGE)?;
     // No room for another window: the shadow has to lie above it, in the direct map.
-    expect(
-        vm,
-        "kjump load /boot/lean --as large --window 250M",
-        exit::NO_MEMORY,
-    )?;
+    let large = "kjump load /boot/lean --as large --window 250M";
+    kjump::refuses(vm, large, exit::NO_MEMORY, "window 0xfa00000")?;
     ensure!(peers(vm)?.len() == PEERS.len());
     Ok(())
 }

@@ -165,7 +165,7 @@ pub fn refused(story: &Story) -> Result<()> {
 }
 
 /// Takes one; gives the moment, and what the command said.
-fn snapshot(vm: &mut Vm, command: &str) -> Result<(Waiting, String)> {
+pub fn snapshot(vm: &mut Vm, command: &str) -> Result<(Waiting, String)> {
     let started = vm.start_command(command)?;
     let waiting = vm.waiting(started);
     let output = vm.finish(started, LONG)?;
@@ -174,7 +174,7 @@ fn snapshot(vm: &mut Vm, command: &str) -> Result<(Waiting, String)> {
 }
 
 /// Goes back; gives what the command of then says now.
-fn rollback(vm: &mut Vm, command: &str, then: &Waiting) -> Result<String> {
+pub fn rollback(vm: &mut Vm, command: &str, then: &Waiting) -> Result<String> {
     let started = vm.start_command(command)?;
     let output = vm.wait_back(started, then, LONG)?;
     ensure!(output.rc == 0, "{command}: {}: {}", output.rc, output.text);
