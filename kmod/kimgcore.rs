@@ -17,8 +17,8 @@ pub(crate) struct Kimgcore {
     header: KVVec<u8>,
     /// Window address, and position in the file of each run of pages.
     runs: KVVec<Segment>,
-    /// Which load, and after which jump.
-    pub(crate) generation: u32,
+    /// Which load, and after which jump: how often what is loaded had changed by then.
+    pub(crate) changes: u32,
 }
 
 impl Kimgcore {
@@ -28,7 +28,7 @@ impl Kimgcore {
     ///
     /// `EOPNOTSUPP` if it goes one way; `E2BIG` for more runs of pages than a core can have;
     /// `ENOMEM`.
-    pub(crate) fn new(load: &Load, generation: u32) -> Result<Self> {
+    pub(crate) fn new(load: &Load, changes: u32) -> Result<Self> {
         let (note, label) = load.peer_note().ok_or(EOPNOTSUPP)?;
         let mut runs = KVVec::new();
         let mut pages = 0u64;
@@ -61,7 +61,7 @@ impl Kimgcore {
         Ok(Self {
             header,
             runs,
-            generation,
+            changes,
         })
     }
 

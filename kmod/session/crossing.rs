@@ -31,8 +31,8 @@ pub(super) fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Op
 ///
 /// # Errors
 ///
-/// `ENODATA` if nothing is loaded; `EXDEV` in a peer; `EINPROGRESS`; `EBUSY`; `EPERM`; what the
-/// rung that failed reported, with its number in `failed_rung`.
+/// `ENODATA` if nothing is loaded; `ENOLINK` if the peer is gone; `EXDEV` in a peer; `EINPROGRESS`;
+/// `EBUSY`; `EPERM`; what the rung that failed reported, with its number in `failed_rung`.
 pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     lockdown()?;
     let options = options(request.flags, request.fail_at, request.reserved)?;
@@ -45,6 +45,7 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     match place.state {
         State::Peer(_) => return Err(EXDEV),
         State::Loaded(_) | State::Returned(_) => {}
+        State::Gone(..) => return Err(ENOLINK),
         _ => return Err(ENODATA),
     }
     place.claim(opener)?;
@@ -67,11 +68,11 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     load.forget_request();
 
     let mut session = SESSION.lock();
-    session.generation += 1;
     session.away = false;
     // Nobody can have taken it away meanwhile.
     let index = session.places.iter().position(|p| p.name == name);
     let place = &mut session.places[index.ok_or(ENODEV)?];
+    place.changes = place.changes.wrapping_add(1);
     let last = &mut place.last;
     last.stamps = record.stamps;
     if let Err(e) = result {
@@ -96,7 +97,8 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     if again {
         place.state = State::Returned(load);
     } else {
-        place.release();
+        let restored = request.status == abi::STATUS_RESUMED;
+        place.gone(load.jumps, load.window_end, restored);
     }
     session.tidy();
     Ok(())
@@ -175,6 +177,7 @@ fn back_to(request: &mut abi::Back, options: Options, symbols: &Symbols) -> Resu
     if session.away {
         return Err(EINPROGRESS);
     }
+    session.forget_gone();
     let place = session.places.first_mut().ok_or(ENODEV)?;
     match place.state {
         State::Empty => place.state = State::Away,

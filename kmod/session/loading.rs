@@ -32,7 +32,7 @@ fn start(place: &mut Place, opener: Opener, request: &mut abi::Prepare) -> Resul
         State::Away => return Err(EINPROGRESS),
         State::Preparing(_) if place.owner != Some(opener) => return Err(EBUSY),
         State::Loaded(_) | State::Returned(_) | State::Claimed(_) => return Err(EEXIST),
-        State::Empty | State::Preparing(_) => {}
+        State::Empty | State::Gone(..) | State::Preparing(_) => {}
     }
     place.claim(opener)?;
     // An unfinished load of the same file gives its pages back first.
@@ -105,6 +105,7 @@ fn finish(place: &mut Place, opener: Opener, commit: &abi::Commit) -> Result {
         place.state = State::Loaded(load);
         place.keep = commit.flags & abi::COMMIT_KEEP != 0;
         place.last = abi::Status::default();
+        place.changes = place.changes.wrapping_add(1);
     }
     Ok(())
 }
@@ -167,7 +168,7 @@ pub(crate) fn label(opener: Opener, label: &abi::Label) -> Result {
         State::Loaded(load) | State::Returned(load) => load.label(text)?,
         _ => return Err(ENODATA),
     }
-    session.generation += 1;
+    place.changes = place.changes.wrapping_add(1);
     Ok(())
 }
 

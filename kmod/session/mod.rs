@@ -41,6 +41,9 @@ enum State {
     Loaded(KBox<Load>),
     Away,
     Returned(KBox<Load>),
+    /// A kept load whose peer has come back for good: its memory is freed. Round trips, and the
+    /// window's end in bytes.
+    Gone(u32, u32),
     Peer(KBox<Peer>),
     Claimed(KBox<Claimed>),
 }
@@ -53,8 +56,6 @@ pub(crate) struct Session {
     selected: KVec<(Opener, Name)>,
     /// A jump is under way.
     away: bool,
-    /// Counts what makes a load another one, or changes its pages: for those who read it.
-    generation: u32,
 }
 
 kernel::sync::global_lock! {
@@ -63,7 +64,6 @@ kernel::sync::global_lock! {
         places: KVec::new(),
         selected: KVec::new(),
         away: false,
-        generation: 0,
     };
 }
 

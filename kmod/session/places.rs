@@ -44,6 +44,8 @@ pub(super) struct Place {
     pub(super) keep: bool,
     /// What the last jump to this load was like.
     pub(super) last: abi::Status,
+    /// Counts what makes the load another one, or changes its pages: for those who read it.
+    pub(super) changes: u32,
 }
 
 impl Place {
@@ -55,6 +57,7 @@ impl Place {
             owner: None,
             keep: false,
             last: abi::Status::default(),
+            changes: 0,
         }
     }
 
@@ -81,6 +84,17 @@ impl Place {
         self.state = State::Empty;
         self.owner = None;
         self.keep = false;
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// The peer has come back and cannot be entered again: frees its load. One that was kept leaves
+    /// word of it, unless the peer has `restored` this kernel.
+    pub(super) fn gone(&mut self, jumps: u32, window_end: u32, restored: bool) {
+        let kept = self.keep && !restored;
+        self.release();
+        if kept {
+            self.state = State::Gone(jumps, window_end);
+        }
     }
 }
 
@@ -122,6 +136,9 @@ impl Session {
     pub(super) fn place_or_new(&mut self, opener: Opener) -> Result<&mut Place> {
         if self.find(opener).is_none() {
             if self.places.len() >= MOST {
+                self.forget_gone();
+            }
+            if self.places.len() >= MOST {
                 return Err(ENOSPC);
             }
             let place = Place::new(self.name(opener));
@@ -130,9 +147,18 @@ impl Session {
         self.place(opener)
     }
 
+    /// Forgets that there were peers that are gone.
+    pub(super) fn forget_gone(&mut self) {
+        for place in self.places.iter_mut() {
+            if matches!(place.state, State::Gone(..)) {
+                place.state = State::Empty;
+            }
+        }
+        self.tidy();
+    }
+
     /// Forgets places that nothing is in; the first one stays.
     pub(super) fn tidy(&mut self) {
-        self.generation += 1;
         let first = Name::default();
         self.places
             .retain(|p| p.name == first || !matches!(p.state, State::Empty));

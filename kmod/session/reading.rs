@@ -24,6 +24,11 @@ fn loaded(session: &mut Session, name: Name) -> Result<&mut Load> {
     }
 }
 
+/// How often the load without a name has changed.
+fn changes(session: &Session) -> u32 {
+    session.places.first().map_or(0, |place| place.changes)
+}
+
 /// Opens `/proc/kimgcore`.
 ///
 /// # Errors
@@ -35,8 +40,8 @@ pub(crate) fn open_kimgcore() -> Result<KBox<Kimgcore>> {
         return Err(EPERM);
     }
     let mut session = SESSION.lock();
-    let generation = session.generation;
-    let core = Kimgcore::new(loaded(&mut session, Name::default())?, generation)?;
+    let changes = changes(&session);
+    let core = Kimgcore::new(loaded(&mut session, Name::default())?, changes)?;
     Ok(KBox::new(core, GFP_KERNEL)?)
 }
 
@@ -47,7 +52,7 @@ pub(crate) fn open_kimgcore() -> Result<KBox<Kimgcore>> {
 /// `ESTALE` if what was opened has been jumped to, or is not loaded any more; `EFAULT`.
 pub(crate) fn read_kimgcore(core: &Kimgcore, at: u32, buf: usize, size: u32) -> Result<usize> {
     let mut session = SESSION.lock();
-    if session.generation != core.generation {
+    if changes(&session) != core.changes {
         return Err(ESTALE);
     }
     let load = loaded(&mut session, Name::default())?;

@@ -44,6 +44,7 @@ pub(crate) fn claim(opener: Opener, request: &abi::Claim) -> Result {
     if session.away {
         return Err(EINPROGRESS);
     }
+    session.forget_gone();
     if session.places.len() > 1 {
         return Err(EEXIST);
     }

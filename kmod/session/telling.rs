@@ -46,6 +46,10 @@ pub(crate) fn status(opener: Opener, status: &mut abi::Status) {
             status.peer_entry = load.gate.answers().peer_entry.into();
             abi::STATE_RETURNED
         }
+        Some(State::Gone(_, window_end)) => {
+            status.window_end = (*window_end).into();
+            abi::STATE_GONE
+        }
         Some(State::Peer(peer)) => {
             status.window_end = peer.window_end().into();
             status.jump_back_entry = peer.entry().into();
@@ -97,6 +101,16 @@ impl Place {
         let (state, load) = match &self.state {
             State::Loaded(load) => (abi::STATE_LOADED, load),
             State::Returned(load) => (abi::STATE_RETURNED, load),
+            State::Gone(jumps, window_end) => {
+                return Some(abi::Listed {
+                    name: self.name.0,
+                    state: abi::STATE_GONE,
+                    window_end: (*window_end).into(),
+                    jumps: *jumps,
+                    last_status: self.last.last_status,
+                    ..abi::Listed::default()
+                })
+            }
             _ => return None,
         };
         Some(abi::Listed {

@@ -105,6 +105,12 @@ impl Artifacts {
         self.0.join("debian").join(package)
     }
 
+    /// A kernel of Debian's for i386, `686` or `686-pae` (see `xtask/src/stock.rs`): `vmlinuz`,
+    /// `release`, and `modules/`, to be loaded in the order of their names.
+    pub fn stock(&self, flavour: &str) -> PathBuf {
+        self.0.join("stock").join(flavour)
+    }
+
     /// The programs of `qemu-tests/guest`.
     pub fn guest(&self) -> PathBuf {
         self.0.join("guest/guest")

@@ -54,6 +54,8 @@ pub mod exit {
     pub const SEGMENT_OVERLAP: i32 = 24;
     /// A segment that wraps around 4 GiB.
     pub const SEGMENT_WRAPS: i32 = 25;
+    /// The peer cannot be entered again.
+    pub const NOT_REENTERABLE: i32 = 27;
     /// This kernel is no peer.
     pub const NOT_PEER: i32 = 28;
     /// A rung of the way down failed.
@@ -144,6 +146,12 @@ pub fn jump_and_return(vm: &mut Vm, options: &str) -> Result<String> {
 /// What `kjump status --json` says.
 pub fn status(vm: &mut Vm) -> Result<Value> {
     let text = vm.sh("kjump status --json")?;
+    serde_json::from_str(&text).with_context(|| format!("status: {text}"))
+}
+
+/// What `kjump status NAME --json` says.
+pub fn status_of(vm: &mut Vm, name: &str) -> Result<Value> {
+    let text = vm.sh(&format!("kjump status {name} --json"))?;
     serde_json::from_str(&text).with_context(|| format!("status: {text}"))
 }
 

@@ -234,7 +234,7 @@ pub enum Error {
         verb: &'static str,
     },
     /// The module says ENOLINK.
-    #[error("{verb}: the peer cannot be entered again; use `kjump unload` and load a new one")]
+    #[error("{verb}: the peer cannot be entered again: it came back for good; load it again with `kjump load`")]
     NotReenterable {
         /// The command.
         verb: &'static str,

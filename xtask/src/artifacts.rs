@@ -127,6 +127,11 @@ pub fn debian(package: &str) -> PathBuf {
     dir().join("debian").join(package)
 }
 
+/// A kernel of Debian's for i386, see [`stock`](crate::stock): `vmlinuz`, `release`, and `modules/`.
+pub fn stock(flavour: &str) -> PathBuf {
+    dir().join("stock").join(flavour)
+}
+
 /// The programs of `qemu-tests/guest`, static for i686.
 pub fn guest_programs() -> PathBuf {
     dir().join("guest")

@@ -8,7 +8,7 @@ use crate::{
     artifacts::{self, Kernel},
     busybox, debian,
     initramfs::Initramfs,
-    kernel, module, programs, setup,
+    kernel, module, programs, setup, stock,
     tools::Tools,
 };
 
@@ -44,6 +44,7 @@ pub fn build(kernels: &[Kernel]) -> Result<()> {
     programs::build()?;
     busybox::ensure()?;
     debian::ensure()?;
+    stock::ensure()?;
     let kernels = kernel::ensure(kernels, &tools)?;
     kernels
         .iter()

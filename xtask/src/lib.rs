@@ -17,5 +17,6 @@ pub mod module;
 pub mod programs;
 pub mod setup;
 pub mod sh;
+pub mod stock;
 pub mod test;
 pub mod tools;

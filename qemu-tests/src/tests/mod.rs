@@ -35,6 +35,7 @@ mod snap;
 mod snap_debug;
 mod snapshot_room;
 mod space;
+mod stock;
 mod swsusp;
 mod ten;
 mod torn;
@@ -127,6 +128,8 @@ pub const ALL: &[Test] = &[
     test("bios", 900, bios::run),
     test("bios-plain", 600, bios::plain),
     test("peers", 1800, peers::run),
+    test("stock", 900, stock::plain),
+    test("stock-pae", 900, stock::pae),
     test("snap", 3600, snap::run),
     test("snap-refused", 900, snap::refused),
     test("snap-debug", 1800, snap_debug::run),

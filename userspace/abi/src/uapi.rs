@@ -96,7 +96,7 @@ pub struct List {
 pub struct Listed {
     /// Its name, NUL-terminated.
     pub name: [u8; NAME_SIZE],
-    /// [`STATE_LOADED`] or [`STATE_RETURNED`].
+    /// [`STATE_LOADED`], [`STATE_RETURNED`] or [`STATE_GONE`].
     pub state: u32,
     /// [`STATUS_FLAG_ONE_WAY`].
     pub flags: u32,
@@ -367,6 +367,8 @@ pub const STATE_RETURNED: u32 = 4;
 pub const STATE_PEER: u32 = 5;
 /// [`Status::state`]: RAM that is not this kernel's was claimed, to restore another one.
 pub const STATE_CLAIMED: u32 = 6;
+/// [`Status::state`]: the peer came back, cannot be entered again, and its memory is freed.
+pub const STATE_GONE: u32 = 7;
 /// Names of the states by number.
 pub const STATES: &[&str] = &[
     "empty",
@@ -376,6 +378,7 @@ pub const STATES: &[&str] = &[
     "returned",
     "peer",
     "claimed",
+    "gone",
 ];
 
 /// Slots of [`Status::stamps`]: `stamps[0]` is the start, `stamps[N]` the moment rung N was

@@ -15,6 +15,8 @@ use crate::json::Json;
 use crate::parse;
 
 const VERB: &str = "jump";
+/// Behind the answer of a peer that left for good.
+const GONE: &str = "; it cannot be entered again and is unloaded";
 
 /// What a jump came to.
 #[derive(Debug, PartialEq)]
@@ -61,10 +63,11 @@ pub fn run(args: &Jump) -> Result<u8> {
         abi::STATUS_RESUMED => Outcome::Resumed,
         n => Outcome::Answer(n),
     };
+    let gone = device.status().is_ok_and(|s| s.state == abi::STATE_GONE);
     if args.json {
-        say(outcome.json())?;
+        say(outcome.json(gone))?;
     } else {
-        say(outcome.line())?;
+        say(outcome.line() + if gone { GONE } else { "" })?;
     }
     Ok(outcome.exit_code())
 }
@@ -101,7 +104,8 @@ impl Outcome {
         }
     }
 
-    fn json(&self) -> Json {
+    /// `gone`: the peer cannot be entered again.
+    fn json(&self, gone: bool) -> Json {
         let (outcome, status, reason) = match self {
             Outcome::Answer(n) => ("answer", Json::Int((*n).into()), Json::Null),
             Outcome::NoAnswer => ("no-answer", Json::Null, Json::Null),
@@ -112,6 +116,7 @@ impl Outcome {
             ("outcome", Json::str(outcome)),
             ("status", status),
             ("reason", reason),
+            ("gone", Json::Bool(gone)),
             ("exit_code", Json::Int(self.exit_code().into())),
         ])
     }
@@ -140,10 +145,8 @@ mod tests {
         for (outcome, line, code) in all {
             assert_eq!((outcome.line().as_str(), outcome.exit_code()), (line, code));
         }
-        assert!(Outcome::Panic("a\"b".into())
-            .json()
-            .to_string()
-            .contains("\"a\\\"b\""));
+        let json = Outcome::Panic("a\"b".into()).json(true).to_string();
+        assert!(json.contains("\"a\\\"b\"") && json.contains("\"gone\": true"));
     }
 
     #[test]

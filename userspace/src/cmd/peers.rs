@@ -29,6 +29,7 @@ fn state(l: &Listed) -> &'static str {
     match l.state {
         _ if l.flags & abi::STATUS_FLAG_ONE_WAY != 0 => "one-way",
         abi::STATE_RETURNED => "resident",
+        abi::STATE_GONE => "gone",
         _ => "loaded",
     }
 }
@@ -90,5 +91,10 @@ mod tests {
         assert!(lines[1].contains(" 16 MiB") && lines[1].ends_with(" 7"));
         assert!(lines[2].starts_with("- ") && lines[2].contains("loaded"));
         assert!(json(&l).to_string().contains("16048"));
+        let gone = Listed {
+            state: abi::STATE_GONE,
+            ..l
+        };
+        assert!(table(&[gone]).contains(" gone "));
     }
 }

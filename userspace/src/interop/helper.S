@@ -16,8 +16,8 @@
 	.globl	kjump_helper_start
 kjump_helper_start:
 
-# Entered by the peer's kernel, which is leaving. [esp] = where it is entered again; nothing else
-# is right but flat segments: GDTR and IDTR have a limit of 0.
+# Entered by the peer's kernel, which is leaving. [esp] = where it is entered again, 0 if it has left
+# by a plain kexec, for good; nothing else is right but flat segments: GDTR and IDTR have a limit of 0.
 	.globl	kjump_helper_patch_out
 kjump_helper_patch_out:
 	movl	$0x11223344, %ebx
@@ -39,6 +39,8 @@ kjump_helper_parameters:
 	call	.Lready
 	jc	.Lrefused
 	movl	{THERE}(%ebx), %eax
+	cmpl	$0, {HERE}(%ebx)
+	je	.Lfor_good
 	call	*%eax
 
 # Entered again, at the address that the call has left in [esp], as any peer. [esp] = the other
@@ -53,9 +55,19 @@ kjump_helper_patch_in:
 	movl	%eax, {THERE}(%ebx)
 	jmp	.Lhome
 
-# The other kernel is one of mainline's, and its GDT was not found: nobody could go on there.
+# The peer's kernel cannot be entered again, which [esp] = 0 says. Its memory is still in its place,
+# this stack included, until the other kernel's own exchange.
+.Lfor_good:
+	pushl	$0
+	jmp	*%eax
+
+# The other kernel is one of mainline's, and its GDT was not found: nobody could go on there. If
+# nobody can here either, the machine starts again, by an exception that finds no IDT.
 .Lrefused:
-	movl	$1, {FAILED}(%ebx)
+	cmpl	$0, {HERE}(%ebx)
+	jne	1f
+	ud2
+1:	movl	$1, {FAILED}(%ebx)
 .Lhome:
 	call	.Ltell
 	movl	{HERE}(%ebx), %eax

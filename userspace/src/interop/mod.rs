@@ -1,7 +1,8 @@
 //! Going back where there is no module, or no handoff. A peer whose kernel is mainline's, with
 //! `CONFIG_KEXEC_JUMP`, loads a small [helper] by plain kexec_load and leaves by plain reboot(2); one
 //! with the module, that mainline's kexec has jumped to, leaves through the module and the helper. It
-//! supplies what mainline's way back lacks, at both ends; docs/interop.md.
+//! supplies what mainline's way back lacks, at both ends. A kernel without either goes back for good,
+//! by a plain kexec of the same helper; docs/interop.md.
 
 mod helper;
 mod sys;
@@ -17,7 +18,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::parse;
 use helper::{Told, PAGE};
-use sys::LockedPage;
+use sys::{Leave, LockedPage};
 
 /// Where the other kernel's entry is kept from one entry to the next: the command line has the
 /// first one only, and the other kernel may have been started again since.
@@ -83,7 +84,7 @@ pub fn execute(verb: &'static str) -> Result<()> {
 }
 
 /// Goes back with the answer in `back`, through the module if it is there; returns when this kernel
-/// is entered again. Without the module a plain `reboot(LINUX_REBOOT_CMD_KEXEC)` then goes back once
+/// is entered again, which one without `CONFIG_KEXEC_JUMP` never is. Without the module a plain `reboot(LINUX_REBOOT_CMD_KEXEC)` then goes back once
 /// more, with status 0.
 pub fn back(verb: &'static str, device: Option<&Device>, back: &mut abi::Back) -> Result<Entered> {
     let entry = entry().ok_or(Error::NotPeer { verb })?;
@@ -163,7 +164,30 @@ fn load(verb: &'static str, told: &Told) -> Result<()> {
     let at = place(&iomem, told.letter)
         .ok_or_else(|| Error::MemoryMap("/proc/iomem has no RAM".into()))?;
     log::info!("helper at {at:#x}, to {:#x}", told.entry);
-    sys::kexec_load(at, &helper::page(at, told)).map_err(|e| refused(verb, e))
+    let page = helper::page(at, told);
+    let Err(e) = sys::kexec_load(at, &page, Leave::ToComeBack) else {
+        return Ok(());
+    };
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if e.raw_os_error() != Some(Errno::INVAL.raw_os_error()) || !from_kjump(&line) {
+        return Err(refused(verb, e));
+    }
+    // Flags that are not known: no CONFIG_KEXEC_JUMP.
+    sys::kexec_load(at, &page, Leave::ForGood).map_err(|e| refused(verb, e))?;
+    log::warn!(
+        "{verb}: this kernel has no CONFIG_KEXEC_JUMP: it goes back by a plain kexec, and cannot be \
+         entered again"
+    );
+    Ok(())
+}
+
+/// Whether it was a kernel with kjump that this one was entered from. One of mainline's would take
+/// what cannot be entered again for something at address 0.
+fn from_kjump(line: &str) -> bool {
+    line.split_whitespace()
+        .filter_map(|word| number(word.strip_prefix("kjump.handoff=")?))
+        .next()
+        .is_some()
 }
 
 /// What an errno of kexec_load means here.
@@ -172,7 +196,9 @@ fn refused(verb: &'static str, e: io::Error) -> Error {
         // No CONFIG_KEXEC, or no CONFIG_KEXEC_JUMP.
         Some(Errno::NOSYS | Errno::INVAL) => Error::NoWayBack {
             verb,
-            why: "this kernel has neither kjump.ko nor CONFIG_KEXEC_JUMP; load the module".into(),
+            why: "this kernel has neither kjump.ko nor CONFIG_KEXEC_JUMP, and no other way back that \
+                  the kernel it came from would know; load the module"
+                .into(),
         },
         Some(Errno::PERM) => Error::NotPermitted { verb },
         Some(Errno::BUSY) => Error::Owned { verb },
@@ -234,6 +260,14 @@ mod tests {
         // Without CAP_SYS_ADMIN all addresses are 0.
         assert_eq!(place("00000000-00000000 : System RAM\n", 0), None);
         assert_eq!(place("", 0), None);
+    }
+
+    #[test]
+    fn only_a_kjump_is_left_for_good() {
+        assert!(from_kjump("quiet kjump.handoff=0x1f00000 kexec_jump_back_entry=0x1000\n"));
+        for none in ["kexec_jump_back_entry=0x1000", "kjump.handoff=0", "kjump.handoff=", ""] {
+            assert!(!from_kjump(none), "{none}");
+        }
     }
 
     #[test]

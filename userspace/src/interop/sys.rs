@@ -19,27 +19,33 @@ struct Segment {
     memsz: usize,
 }
 
-/// `KEXEC_PRESERVE_CONTEXT`; the architecture's half is 0, the running one.
-const PRESERVE_CONTEXT: libc::c_ulong = 2;
+/// Whether this kernel can be entered again. The architecture's half of the flags is 0, the
+/// running one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// By `KEXEC_PRESERVE_CONTEXT`, which takes `CONFIG_KEXEC_JUMP`.
+    ToComeBack = 2,
+    /// By a plain kexec.
+    ForGood = 0,
+}
 
-/// Loads one page for `at`, physical, to be entered at its head with the context preserved. What
-/// was loaded before is freed.
-pub fn kexec_load(at: u32, page: &[u8; PAGE]) -> io::Result<()> {
+/// Loads one page for `at`, physical, to be entered at its head. What was loaded before is freed.
+pub fn kexec_load(at: u32, page: &[u8; PAGE], leave: Leave) -> io::Result<()> {
     let segment = Segment {
         buf: page.as_ptr(),
         bufsz: PAGE,
         mem: at as usize,
         memsz: PAGE,
     };
-    call(at, Some(&segment))
+    call(at, Some(&segment), leave)
 }
 
 /// Frees what was loaded.
 pub fn kexec_unload() -> io::Result<()> {
-    call(0, None)
+    call(0, None, Leave::ToComeBack)
 }
 
-fn call(entry: u32, segment: Option<&Segment>) -> io::Result<()> {
+fn call(entry: u32, segment: Option<&Segment>, leave: Leave) -> io::Result<()> {
     let entry = libc::c_ulong::from(entry);
     let count = libc::c_ulong::from(segment.is_some());
     let segment = segment.map_or(ptr::null(), ptr::from_ref);
@@ -51,7 +57,7 @@ fn call(entry: u32, segment: Option<&Segment>) -> io::Result<()> {
             entry,
             count,
             segment,
-            PRESERVE_CONTEXT,
+            leave as libc::c_ulong,
         )
     };
     if result == 0 {

@@ -67,7 +67,11 @@ fn exec(o: &Options) -> Result<u8> {
         Err(Error::NoModule) if kernels(KERNELS_LOADED) => abi::STATE_EMPTY,
         device => {
             let status = device?.status();
-            status.map_err(|e| Error::from_errno("kexec", e))?.state
+            match status.map_err(|e| Error::from_errno("kexec", e))?.state {
+                // Nothing but the word that something was there.
+                abi::STATE_GONE if kernels(KERNELS_LOADED) => abi::STATE_EMPTY,
+                state => state,
+            }
         }
     };
     let way = cli::Way::default();
@@ -124,7 +128,8 @@ fn status(o: &Options) -> Result<u8> {
             Err(Error::NoModule) => kernels(KERNELS_LOADED),
             device => {
                 let status = device?.status();
-                status.map_err(|e| Error::from_errno("status", e))?.state != abi::STATE_EMPTY
+                let state = status.map_err(|e| Error::from_errno("status", e))?.state;
+                ![abi::STATE_EMPTY, abi::STATE_GONE].contains(&state)
             }
         }
     };
