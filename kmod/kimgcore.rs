@@ -4,9 +4,9 @@
 //! a booted kernel, and loading the core makes a peer that need not boot.
 //!
 //! In it are the pages of the window that the peer wants kept, as they are in the shadow, and a note
-//! that says where it is entered and what the load's label says.
+//! that says where it is entered and what the load's label says, with a checksum over all of it.
 
-use crate::abi::{PeerNote, LABEL_SIZE, NOTE_NAME, NOTE_PEER};
+use crate::abi::{crc32, PeerNote, LABEL_SIZE, NOTE_NAME, NOTE_PEER};
 use crate::elf::{self, Load as Segment, EHDR_SIZE, PHDR_SIZE};
 use crate::load::Load;
 use crate::pages::PAGE_SIZE;
@@ -21,6 +21,37 @@ pub(crate) struct Kimgcore {
     pub(crate) changes: u32,
 }
 
+/// Where the checksum is in the note's contents.
+const CRC_AT: usize = core::mem::offset_of!(PeerNote, crc);
+
+/// The note's contents, with room for the checksum.
+fn contents(load: &Load) -> Result<KVVec<u8>> {
+    let (note, label) = load.peer_note().ok_or(EOPNOTSUPP)?;
+    let mut contents = KVVec::new();
+    contents.extend_from_slice(elf::bytes_of::<PeerNote>(&note), GFP_KERNEL)?;
+    contents.extend_from_slice(label, GFP_KERNEL)?;
+    contents.resize(size_of::<PeerNote>() + LABEL_SIZE, 0, GFP_KERNEL)?;
+    Ok(contents)
+}
+
+/// As [`PeerNote::crc`] has it.
+fn checksum(load: &mut Load, contents: &[u8], runs: &[Segment]) -> Result<u32> {
+    let mut crc = crc32(0, &contents[..CRC_AT]);
+    crc = crc32(crc, &contents[CRC_AT + 4..]);
+    for run in runs {
+        crc = crc32(crc, &run.paddr.to_le_bytes());
+        crc = crc32(crc, &run.size.to_le_bytes());
+        let mut at = run.paddr;
+        while at < run.paddr + run.size {
+            let frame = (at / PAGE_SIZE as u64) as u32;
+            let index = load.list.find(frame).ok_or(EINVAL)?;
+            crc = crc32(crc, load.list.shadow_mut(index).bytes_mut());
+            at += PAGE_SIZE as u64;
+        }
+    }
+    Ok(crc)
+}
+
 impl Kimgcore {
     /// Describes `load`.
     ///
@@ -28,8 +59,8 @@ impl Kimgcore {
     ///
     /// `EOPNOTSUPP` if it goes one way; `E2BIG` for more runs of pages than a core can have;
     /// `ENOMEM`.
-    pub(crate) fn new(load: &Load, changes: u32) -> Result<Self> {
-        let (note, label) = load.peer_note().ok_or(EOPNOTSUPP)?;
+    pub(crate) fn new(load: &mut Load, changes: u32) -> Result<Self> {
+        let mut contents = contents(load)?;
         let mut runs = KVVec::new();
         let mut pages = 0u64;
         load.list.for_each_theirs(|window| {
@@ -40,10 +71,8 @@ impl Kimgcore {
         if runs.len() + 1 >= 0xffff {
             return Err(E2BIG);
         }
-        let mut contents = KVVec::new();
-        contents.extend_from_slice(elf::bytes_of::<PeerNote>(&note), GFP_KERNEL)?;
-        contents.extend_from_slice(label, GFP_KERNEL)?;
-        contents.resize(size_of::<PeerNote>() + LABEL_SIZE, 0, GFP_KERNEL)?;
+        let crc = checksum(load, &contents, &runs)?;
+        contents[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
         let mut notes = KVVec::new();
         elf::note(&mut notes, NOTE_NAME, NOTE_PEER, &contents)?;
 

@@ -361,7 +361,7 @@ impl Load {
             window_end: self.window_end.into(),
             fingerprint: block.fingerprint,
             jumps: self.jumps,
-            reserved: 0,
+            crc: 0,
         };
         Some((note, &self.label))
     }

@@ -107,6 +107,7 @@ fn make(story: &Story, config: &Config) -> Result<()> {
     kjump::jump_and_return(&mut vm, "--command run").context("its own /proc/vmcore")?;
     vm.sh(dump)?;
     vm.sh("cp /proc/kimgcore /mnt/copy; cmp /mnt/copy /mnt/kimgcore")?;
+    others_ask(&mut vm)?;
     let mode = vm.sh("ls -l /mnt/kimgcore")?;
     ensure!(mode.starts_with("-rw-------"), "{mode}");
     // Reading it has changed nothing.
@@ -119,6 +120,23 @@ fn make(story: &Story, config: &Config) -> Result<()> {
         refusal,
     )?;
     vm.power_off()
+}
+
+/// Who opens the device and asks something does not disturb one that reads; a jump does.
+fn others_ask(vm: &mut Vm) -> Result<()> {
+    let begin = "exec 3</proc/kimgcore; dd bs=4096 count=3 <&3 2>/dev/null >/mnt/copy";
+    let ask = "kjump status >/dev/null; kjump peers >/dev/null; kjump load /boot/lean 2>/dev/null";
+    vm.sh(&format!(
+        "{begin}; {ask}; cat <&3 >>/mnt/copy && cmp /mnt/copy /mnt/kimgcore"
+    ))
+    .context("a reader beside others that ask")?;
+    let read = vm.run(&format!("{begin}; kjump jump && cat <&3 >/dev/null"))?;
+    ensure!(
+        read.rc != 0 && read.text.contains("peer came back: status 0"),
+        "what was opened before a jump can be read after it: {}",
+        read.text
+    );
+    vm.sh("rm /mnt/copy").map(drop)
 }
 
 /// On other hardware the file is refused.
@@ -135,6 +153,12 @@ fn foreign(story: &Story, config: &Config) -> Result<()> {
         (
             "one more card",
             other(|c| c.extra.extend(["-device".into(), "virtio-rng-pci".into()])),
+            "PCI",
+        ),
+        // The same devices at the same places, one of them with a larger BAR.
+        (
+            "another BAR",
+            other(|c| c.extra.extend(["-global", "VGA.vgamem_mb=32"].map(String::from))),
             "PCI",
         ),
     ];
@@ -200,7 +224,14 @@ fn bad(vm: &mut Vm) -> Result<()> {
         ))?;
         refused(vm, name, code, words)?;
     }
-    vm.sh("rm /mnt/never-run /mnt/head /mnt/table /mnt/half /mnt/almost /mnt/machine /mnt/entries")
+    // And a byte in the middle of its pages.
+    vm.sh(&format!(
+        "cp /mnt/kimgcore /mnt/middle; b=$(dd if=/mnt/middle bs=1 skip={0} count=1 2>/dev/null | od -An -tu1); \
+         printf \"\\\\$(printf %o $((b ^ 1)))\" | dd of=/mnt/middle bs=1 seek={0} conv=notrunc 2>/dev/null",
+        size / 2
+    ))?;
+    refused(vm, "middle", exit::DAMAGED, "checksum")?;
+    vm.sh("rm /mnt/middle /mnt/never-run /mnt/head /mnt/table /mnt/half /mnt/almost /mnt/machine /mnt/entries")
         .map(drop)
 }
 

@@ -670,21 +670,35 @@ pub struct PeerNote {
     pub fingerprint: u64,
     /// Completed round trips: 0 for a peer that has never run.
     pub jumps: u32,
-    /// 0.
-    pub reserved: u32,
+    /// CRC-32 ([`crc32`]) over this structure without it, the label's [`LABEL_SIZE`] bytes, and for
+    /// each segment of memory, as the table has them, its address and size (8 bytes each), then its
+    /// contents. 0: nobody has counted.
+    pub crc: u32,
 }
+
+/// What a byte does to a CRC-32.
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 /// CRC-32 (IEEE 802.3, reflected, as in zlib and gzip) of `bytes`, going on from `crc` (0 first).
 pub const fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
     let mut i = 0;
     while i < bytes.len() {
-        crc ^= bytes[i] as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-            bit += 1;
-        }
+        crc = (crc >> 8) ^ CRC_TABLE[((crc ^ bytes[i] as u32) & 0xff) as usize];
         i += 1;
     }
     !crc
@@ -697,7 +711,7 @@ const _: () = {
     assert!(size_of::<Prepare>() == 40 && offset_of!(Prepare, elfcorehdr) == 32);
     assert!(size_of::<Select>() == 40 && size_of::<List>() == 24 && size_of::<Listed>() == 64);
     assert!(size_of::<Label>() == 24 && size_of::<CoreNote>() == 40);
-    assert!(size_of::<PeerNote>() == 48 && offset_of!(PeerNote, jumps) == 40);
+    assert!(size_of::<PeerNote>() == 48 && offset_of!(PeerNote, crc) == 44);
     assert!(offset_of!(Prepare, window_end) == 8 && offset_of!(Prepare, handoff) == 24);
     assert!(size_of::<Segment>() == 40);
     assert!(offset_of!(Segment, buf) == 8 && offset_of!(Segment, memsz) == 32);

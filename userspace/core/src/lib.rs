@@ -15,6 +15,7 @@ mod notes;
 mod read;
 mod reader;
 mod refusal;
+mod sum;
 mod write;
 
 pub use handoff::{decode_handoff, handoff_address};

@@ -198,7 +198,7 @@ fn peer_note(bytes: &[u8]) -> Result<(PeerNote, String), Refusal> {
         window_end: u64_at(bytes, 24),
         fingerprint: u64_at(bytes, 32),
         jumps: u32_at(bytes, 40),
-        reserved: u32_at(bytes, 44),
+        crc: u32_at(bytes, 44),
     };
     let label = bytes.get(note.size as usize..).unwrap_or_default();
     let text = label.split(|b| *b == 0).next().unwrap_or_default();
@@ -235,7 +235,7 @@ pub fn encode_peer(note: &PeerNote, label: &str) -> [u8; size_of::<PeerNote>() +
         note.boot_params,
         note.window_end,
         note.fingerprint,
-        u64::from(note.jumps) | u64::from(note.reserved) << 32,
+        u64::from(note.jumps) | u64::from(note.crc) << 32,
     ];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());

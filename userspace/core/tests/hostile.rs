@@ -149,3 +149,44 @@ proptest! {
         }
     }
 }
+
+/// A peer with the checksum that docs/protocol.md describes, put together from the file's own bytes.
+fn summed_peer() -> (Vec<u8>, usize) {
+    let bytes = peer();
+    let core = read(bytes.clone()).unwrap();
+    let name = bytes.windows(8).position(|w| w == b"KJUMP\0\0\0").unwrap();
+    let note = name + 8;
+    let mut summed = bytes[note..note + 44].to_vec();
+    summed.extend_from_slice(&bytes[note + 48..note + 48 + 1024]);
+    for s in &core.segments {
+        summed.extend_from_slice(&s.paddr.to_le_bytes());
+        summed.extend_from_slice(&s.memsz.to_le_bytes());
+        let at = s.offset as usize;
+        summed.extend_from_slice(&bytes[at..at + s.filesz as usize]);
+    }
+    let crc = kjump_abi::crc32(0, &summed);
+    (patched(bytes, note + 44, &crc.to_le_bytes()), note)
+}
+
+#[test]
+fn a_damaged_peer_is_known_by_its_checksum() {
+    let check = |bytes: Vec<u8>| {
+        let core = read(bytes.clone()).unwrap();
+        core.check_sum(&mut Bytes(bytes))
+    };
+    let (good, note) = summed_peer();
+    check(good.clone()).unwrap();
+    // One byte: where it is entered, its label, where a page goes, the last page.
+    let moved = (2u64 << 20).to_le_bytes();
+    for (at, word) in [
+        (note + 8, &[1u8][..]),
+        (note + 48, b"R"),
+        (entry(1) + 24, &moved),
+        (good.len() - 1, &[0xee]),
+    ] {
+        let refused = check(patched(good.clone(), at, word));
+        assert!(matches!(refused, Err(Refusal::Bad(_))), "byte {at}");
+    }
+    // What an older kjump has written says nothing.
+    check(patched(good, note + 44, &[0; 4])).unwrap();
+}

@@ -138,6 +138,8 @@ pub fn load_file(
         return Err(refused(Refusal::Foreign { what, file, here }));
     }
 
+    core.check_sum(&mut file).map_err(refused)?;
+
     make_room(device)?;
     let window_end = note.window_end;
     device

@@ -46,7 +46,7 @@ pub fn peer_kind() -> Kind {
         window_end: WINDOW_END,
         fingerprint: 7,
         jumps: 3,
-        reserved: 0,
+        crc: 0,
     };
     Kind::Peer(note, "release=7.3.4\npci=12ab34cd\n".into())
 }
