@@ -10,6 +10,7 @@ pub mod figures;
 mod hibernation;
 mod jumps;
 mod peers;
+mod switches;
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub struct Options {
     /// Calls of each kind
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     calls: u32,
-    /// Only one of them: jumps, peers, calls, hibernation, dumps
+    /// Only one of them: jumps, switches, peers, calls, hibernation, dumps
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
@@ -49,6 +50,8 @@ pub struct Options {
 enum Part {
     /// Jumps to a peer and back.
     Jumps,
+    /// Switches to a kernel that has booted, by kjump and by mainline's kexec.
+    Switches,
     /// Hibernation with peers of several kinds.
     Peers,
     /// Programs with paging off, and the firmware.
@@ -65,8 +68,9 @@ type Measure = fn(&Story, &Options) -> Result<()>;
 /// Measures, and prints the figures.
 pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
-    let parts: [(Part, &str, Measure); 5] = [
+    let parts: [(Part, &str, Measure); 6] = [
         (Part::Jumps, "bench-jumps", jumps::run),
+        (Part::Switches, "bench-switches", switches::run),
         (Part::Peers, "bench-peers", peers::run),
         (Part::Calls, "bench-calls", calls::run),
         (Part::Hibernation, "bench-hibernation", hibernation::run),
@@ -80,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
         let limit = match part {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
             Part::Calls => 300 + 20 * u64::from(options.calls),
-            Part::Dumps => 3600,
+            Part::Switches | Part::Dumps => 3600,
             Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };
         let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;

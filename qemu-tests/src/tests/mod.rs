@@ -15,8 +15,9 @@ mod framework;
 mod full;
 mod hung;
 mod integrity;
-mod interop;
+pub mod interop;
 mod jump;
+mod kexec_lines;
 mod kimgcore;
 mod matrix;
 mod modular;
@@ -118,6 +119,7 @@ pub const ALL: &[Test] = &[
     test("space", 1800, space::run),
     test("recipe-v7", 900, recipe_v7::run),
     test("recipe-v7-off", 600, recipe_v7::without_s4),
+    test("kexec-lines", 600, kexec_lines::run),
     test("kimgcore", 1800, kimgcore::run),
     test("kimgcore-wide", 900, kimgcore::wide),
     test("recipe-v9", 900, recipe_v9::back_and_forth),

@@ -3,7 +3,7 @@
 //! \[interop-a\]: A uses kjump; B is a mainline KEXEC_JUMP kernel without kjump.ko. \[interop-b\]: A was
 //! left by mainline's kexec jump and Debian's kexec-tools; B goes back with kjump. docs/interop.md.
 
-mod files;
+pub mod files;
 
 use anyhow::{ensure, Context, Result};
 
