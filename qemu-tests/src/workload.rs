@@ -70,6 +70,15 @@ impl Workload {
         Ok(workload)
     }
 
+    /// Stops all of it, without ending it; or lets it go on.
+    pub fn pause(&self, vm: &mut Vm, pause: bool) -> Result<()> {
+        let signal = if pause { "STOP" } else { "CONT" };
+        BUSY.iter().try_for_each(|program| {
+            vm.sh(&format!("kill -{signal} $(cat /run/{program}.pid)"))
+                .map(drop)
+        })
+    }
+
     /// How far it is.
     pub fn progress(&self, vm: &mut Vm) -> Result<Progress> {
         let text = vm.sh("cd /run; cat counter writer tcp")?;

@@ -230,6 +230,9 @@ mod tests {
 
     #[test]
     fn names_of_modules() {
-        assert_eq!(name_of(Path::new("kernel/crypto/crc32c-intel.ko")), "crc32c_intel");
+        assert_eq!(
+            name_of(Path::new("kernel/crypto/crc32c-intel.ko")),
+            "crc32c_intel"
+        );
     }
 }

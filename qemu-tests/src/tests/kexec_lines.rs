@@ -54,7 +54,8 @@ const LINES: &[(&str, i32, &str)] = &[
 ];
 
 /// The ELF kernel for the window, and for good. Quoted for a shell.
-const KEEP: &str = "-c --load-preserve-context /boot/vmlinux --initrd=/boot/plain.cpio.gz --mem-min=0 \
+const KEEP: &str =
+    "-c --load-preserve-context /boot/vmlinux --initrd=/boot/plain.cpio.gz --mem-min=0 \
                     --mem-max=0xffffff --pass-memmap-cmdline \
                     --append='console=ttyS0 panic=-1 kjump.do=back'";
 const GO: &str = "-l /boot/vmlinux --initrd=/boot/plain.cpio.gz \

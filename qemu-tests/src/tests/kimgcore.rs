@@ -158,7 +158,10 @@ fn foreign(story: &Story, config: &Config) -> Result<()> {
         // The same devices at the same places, one of them with a larger BAR.
         (
             "another BAR",
-            other(|c| c.extra.extend(["-global", "VGA.vgamem_mb=32"].map(String::from))),
+            other(|c| {
+                c.extra
+                    .extend(["-global", "VGA.vgamem_mb=32"].map(String::from))
+            }),
             "PCI",
         ),
     ];

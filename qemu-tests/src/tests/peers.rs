@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! \[peers\]: three kernels resident beside A, entered at random, each with a memory of its own.
+//! \[peers\]: three kernels resident beside A, entered at random, each with a memory of its own; and one
+//! of Debian's, which comes back once.
 
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
@@ -9,11 +10,14 @@ use crate::artifacts::Kernel;
 use crate::chance::Chance;
 use crate::kjump::{self, exit, JUMP};
 use crate::story::Story;
+use crate::tests::stock;
 use crate::vm::Vm;
 use crate::workload::Workload;
 
 /// Switches at random.
 const SWITCHES: u32 = 200;
+/// So many of them beside A's workload, which is what takes most of the time then.
+const BUSY: u32 = 20;
 
 /// A peer's name, its kernel and window, the seed of its pattern.
 const PEERS: [(&str, &str, u32); 3] = [
@@ -21,6 +25,9 @@ const PEERS: [(&str, &str, u32); 3] = [
     ("lean-b", "/boot/lean --window 24M", 12),
     ("full", "/boot/full --window 64M", 13),
 ];
+
+/// Which of Debian's kernels is the fourth.
+const STOCK: &str = "686";
 
 /// KiB by which the free memory of a peer may be less at its last entry than at its fifth. In a run
 /// of 205 entries it was 92 and 96 for `lean`, 212 for `full`, which has two CPUs to start each time.
@@ -30,6 +37,9 @@ const BOUND: u64 = 512;
 pub fn run(story: &Story) -> Result<()> {
     let mut config = story.config(Kernel::Full)?;
     config.append = "i8042.noaux".into();
+    // Windows of 24 and twice 64 MiB, at the end.
+    config.memory = 320;
+    stock::add(story, &mut config, STOCK)?;
     let image = Workload::prepare(story, &mut config)?;
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
@@ -54,10 +64,14 @@ pub fn run(story: &Story) -> Result<()> {
         enter(&mut vm, peer, &mut counts)?;
     }
     let mark = vm.console.mark();
-    for _ in 0..SWITCHES {
+    for switch in 0..SWITCHES {
+        if switch == BUSY {
+            workload.pause(&mut vm, true)?;
+        }
         let peer = chance.below(PEERS.len() as u64) as usize;
         enter(&mut vm, peer, &mut counts)?;
     }
+    workload.pause(&mut vm, false)?;
     ensure!(
         !vm.console.since(mark).contains("Linux version"),
         "a peer has booted again"
@@ -80,6 +94,7 @@ pub fn run(story: &Story) -> Result<()> {
     vm.sh("kjump unload lean-a")?;
     ensure!(peers(&mut vm)?.len() == 2);
     expect(&mut vm, "kjump jump lean-a", exit::NOTHING_LOADED)?;
+    comes_once(&mut vm)?;
     for peer in [1, 2] {
         enter(&mut vm, peer, &mut counts)?;
     }
@@ -87,6 +102,32 @@ pub fn run(story: &Story) -> Result<()> {
     let now = self::allocated(&mut vm)?;
     ensure!(now == allocated, "{now} pages, {allocated} before");
     workload.end(&mut vm)
+}
+
+/// A kernel that nobody here built, in the place of the one that has gone: it boots beside the others,
+/// answers, and is gone, too.
+fn comes_once(vm: &mut Vm) -> Result<()> {
+    let append =
+        "console=ttyS0 panic=-1 i8042.noaux cryptomgr.notests kjump.do=back kjump.status=9";
+    vm.sh(&format!(
+        "kjump load /boot/stock --window 64M --initrd /boot/stock.cpio.gz --as lean-a \
+         --append \"{append}\""
+    ))?;
+    let output = vm.run_for("kjump jump lean-a", JUMP)?;
+    ensure!(
+        output.rc == exit::PEER_STATUS && output.text.starts_with("peer came back: status 9;"),
+        "Debian's: {} and \"{}\"",
+        output.rc,
+        output.text
+    );
+    let listed = peers(vm)?;
+    let states: Vec<_> = listed.iter().map(|l| (&l["name"], &l["state"])).collect();
+    let gone = listed
+        .iter()
+        .any(|l| l["name"] == "lean-a" && l["state"] == "gone");
+    ensure!(gone && listed.len() == 3, "{states:?}");
+    expect(vm, "kjump jump lean-a", exit::NOT_REENTERABLE)?;
+    vm.sh("kjump unload lean-a").map(drop)
 }
 
 /// Enters a peer; it must answer with the number of times that it was entered, as it counts them.

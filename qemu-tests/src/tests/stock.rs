@@ -97,9 +97,8 @@ fn run(story: &Story, flavour: &str, kernel: Kernel, cpu: &str) -> Result<()> {
 /// Loads the kernel under a name, or without.
 fn load(vm: &mut Vm, name: &str, what: &str) -> Result<()> {
     // Half of its boot is tests of ciphers.
-    let append = format!(
-        "console=ttyS0 panic=-1 cryptomgr.notests kjump.run=/bin/work kjump.do=run,{what}"
-    );
+    let append =
+        format!("console=ttyS0 panic=-1 cryptomgr.notests kjump.run=/bin/work kjump.do=run,{what}");
     vm.sh(&format!(
         "kjump load /boot/stock --initrd /boot/stock.cpio.gz --window 64M {name} \
          --append \"{append}\""
@@ -182,7 +181,7 @@ fn own_disk(story: &Story) -> Result<PathBuf> {
 }
 
 /// More for A's initramfs: the kernel, and an initramfs for it with its modules.
-fn add(story: &Story, config: &mut Config, flavour: &str) -> Result<()> {
+pub fn add(story: &Story, config: &mut Config, flavour: &str) -> Result<()> {
     let stock = story.artifacts.stock(flavour);
     let kernel = fs::read(stock.join("vmlinuz"))
         .with_context(|| format!("{}: run `cargo xtask build`", stock.display()))?;
@@ -196,10 +195,19 @@ fn add(story: &Story, config: &mut Config, flavour: &str) -> Result<()> {
 }
 
 /// Busybox, the command, the modules, and nothing else.
-pub fn initramfs(story: &Story, flavour: &str) -> Result<Vec<u8>> {
+fn initramfs(story: &Story, flavour: &str) -> Result<Vec<u8>> {
     let artifacts = &story.artifacts;
     let mut archive = Cpio::default();
-    for directory in ["bin", "dev", "lib", "lib/modules", "proc", "run", "sys", "tmp"] {
+    for directory in [
+        "bin",
+        "dev",
+        "lib",
+        "lib/modules",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+    ] {
         archive = archive.directory(directory);
     }
     archive = archive

@@ -30,12 +30,7 @@ impl Core {
         ))
     }
 
-    fn sum<S: Source>(
-        &self,
-        note: &PeerNote,
-        label: &str,
-        source: &mut S,
-    ) -> Result<u32, Refusal> {
+    fn sum<S: Source>(&self, note: &PeerNote, label: &str, source: &mut S) -> Result<u32, Refusal> {
         const CRC_AT: usize = core::mem::offset_of!(PeerNote, crc);
         let bytes: [u8; size_of::<PeerNote>() + LABEL_SIZE] = encode_peer(note, label);
         let mut crc = crc32(0, &bytes[..CRC_AT]);

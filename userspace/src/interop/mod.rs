@@ -264,8 +264,15 @@ mod tests {
 
     #[test]
     fn only_a_kjump_is_left_for_good() {
-        assert!(from_kjump("quiet kjump.handoff=0x1f00000 kexec_jump_back_entry=0x1000\n"));
-        for none in ["kexec_jump_back_entry=0x1000", "kjump.handoff=0", "kjump.handoff=", ""] {
+        assert!(from_kjump(
+            "quiet kjump.handoff=0x1f00000 kexec_jump_back_entry=0x1000\n"
+        ));
+        for none in [
+            "kexec_jump_back_entry=0x1000",
+            "kjump.handoff=0",
+            "kjump.handoff=",
+            "",
+        ] {
             assert!(!from_kjump(none), "{none}");
         }
     }
