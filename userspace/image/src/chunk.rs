@@ -3,11 +3,11 @@
 use xxhash_rust::xxh32::xxh32;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::buffer::is_zero;
 use crate::codec::{Codec, Compressor};
 use crate::error::Error;
 use crate::layout::{
-    ChunkHead, Run, BLOCK, CHUNK_ALIGN, CHUNK_MAGIC, CODEC_NONE, MAX_RUNS, RUN_DATA, RUN_ZERO,
+    ChunkHead, Run, BLOCK, CHUNK_ALIGN, CHUNK_MAGIC, CODEC_NONE, MAX_RUNS, RUN_BASE, RUN_DATA,
+    RUN_ZERO,
 };
 use crate::mark::Totals;
 use crate::output::Output;
@@ -71,14 +71,14 @@ impl Packer {
         })
     }
 
-    /// Takes a page; says whether that filled a chunk, which was written then.
+    /// Takes a page of a kind, `RUN_*`; says whether that filled a chunk, which was written then.
     pub fn page<T: Target>(
         &mut self,
         pfn: u64,
         page: &[u8],
+        kind: u32,
         out: &mut Output<T>,
     ) -> Result<bool, Error> {
-        let kind = if is_zero(page) { RUN_ZERO } else { RUN_DATA };
         let mut wrote = false;
         let fits = |run: &&mut Run| {
             let next = run.pfn.get() + u64::from(run.count.get());
@@ -97,14 +97,17 @@ impl Packer {
                 kind: kind.into(),
             });
         }
-        if kind == RUN_ZERO {
-            self.totals.zero_pages += 1;
-        } else {
-            self.totals.data_pages += 1;
-            self.raw.extend_from_slice(page);
-            if self.raw.len() >= self.capacity {
-                self.write(out)?;
-                wrote = true;
+        match kind {
+            RUN_ZERO => self.totals.zero_pages += 1,
+            RUN_BASE => self.totals.base_pages += 1,
+            _ => {
+                debug_assert_eq!(kind, RUN_DATA);
+                self.totals.data_pages += 1;
+                self.raw.extend_from_slice(page);
+                if self.raw.len() >= self.capacity {
+                    self.write(out)?;
+                    wrote = true;
+                }
             }
         }
         Ok(wrote)
@@ -145,13 +148,18 @@ impl Packer {
         self.totals.runs += self.runs.len() as u64;
         self.totals.stored_bytes += payload.len() as u64;
         self.totals.raw_chunks += u64::from(codec == CODEC_NONE && !self.raw.is_empty());
-        self.pages = self.totals.data_pages + self.totals.zero_pages;
+        self.pages = self.totals.pages();
         self.runs.clear();
         self.raw.clear();
         Ok(())
     }
 
-    /// BLAKE3 of all heads and run tables.
+    /// Digests the table of pages too, after the last chunk.
+    pub fn seal_table(&mut self, digest: &[u8; 32]) {
+        self.hasher.update(digest);
+    }
+
+    /// BLAKE3 of all heads and run tables, and of the table's digest.
     pub fn digest(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
     }

@@ -4,16 +4,18 @@ use std::ops::Range;
 
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::below::Below;
 use crate::buffer::zeros;
 use crate::chunk::{checksum, sum_of, tag};
 use crate::codec::{decompress, Codec};
 use crate::error::Refusal;
-use crate::image::Image;
+use crate::image::{Image, Link};
 use crate::layout::{
-    ChunkHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET, CHUNK_ALIGN, CHUNK_MAGIC, MAX_RUNS, RUN_DATA,
-    RUN_ZERO, STATE_COMMITTED, STATE_END,
+    ChunkHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET, CHUNK_ALIGN, CHUNK_MAGIC, MAX_RUNS, RUN_BASE,
+    RUN_DATA, RUN_ZERO, STATE_COMMITTED, STATE_END,
 };
 use crate::mark::{is_sealed, parse, Totals};
+use crate::table;
 use crate::target::Source;
 use crate::writer::Progress;
 
@@ -51,7 +53,8 @@ pub enum Piece<'a> {
     },
 }
 
-/// A chunk that was checked.
+/// A chunk that was checked, or a part of it: pages that come from a base are handed out by
+/// themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
     /// Its number.
@@ -102,11 +105,28 @@ pub struct Chunks<'i, S: Source> {
     next: u64,
     done: Option<Verified>,
     failed: bool,
+    /// Runs of the chunk that was read last; the first of them that was not handed out, where its
+    /// contents begin, and how many of its pages were handed out, if they are in the base.
+    count: usize,
+    run: usize,
+    data: usize,
+    taken: u32,
+    below: Option<Below<'i>>,
+    /// Of the table of pages, if there is one.
+    table_digest: Option<[u8; 32]>,
 }
 
 impl<'i, S: Source> Chunks<'i, S> {
-    pub(crate) fn new(image: &'i mut Image<S>) -> Result<Self, Refusal> {
+    /// `links`: the images below, the next one first.
+    pub(crate) fn new(image: &'i mut Image<S>, links: &'i mut [Link]) -> Result<Self, Refusal> {
+        let below = Below::new(image, links)?;
         image.input.seek(CHUNKS_OFFSET);
+        let table_digest = image.header.table.then(|| {
+            let (header, input) = (&image.header, &mut image.input);
+            let read = |block: &mut [u8]| input.read(block, "the table of pages");
+            table::digest_of(header, &image.header_digest, read)
+        });
+        let table_digest = table_digest.transpose()?;
         let size = image.header.chunk_pages as usize * BLOCK;
         let (stored, raw) = (zeros(size)?, zeros(size)?);
         Ok(Self {
@@ -119,6 +139,12 @@ impl<'i, S: Source> Chunks<'i, S> {
             next: 0,
             done: None,
             failed: false,
+            count: 0,
+            run: 0,
+            data: 0,
+            taken: 0,
+            below,
+            table_digest,
         })
     }
 
@@ -133,16 +159,89 @@ impl<'i, S: Source> Chunks<'i, S> {
         }
         // Until this chunk is through.
         self.failed = true;
-        if self.pages() == self.image.header.pages {
+        if self.run == self.count && !self.next_runs()? {
             self.done = Some(self.end()?);
             self.failed = false;
             return Ok(None);
         }
-        let index = self.totals.chunks;
-        let (runs, raw_len) = self.read_chunk()?;
+        let index = self.totals.chunks.saturating_sub(1);
+        if self.runs[self.run].kind == RUN_BASE {
+            self.take_from_base()?;
+            self.failed = false;
+            return Ok(self.below.as_ref().map(|below| Chunk {
+                index,
+                runs: &below.runs,
+                data: &below.raw,
+            }));
+        }
+        // All up to what is in the base.
+        let rest = &self.runs[self.run..self.count];
+        let stop = rest.iter().position(|run| run.kind == RUN_BASE);
+        let (runs, _) = rest.split_at(stop.unwrap_or(rest.len()));
+        let data = runs.iter().filter(|run| run.kind == RUN_DATA);
+        let length: usize = data.map(|run| run.count.get() as usize * BLOCK).sum();
+        let data = &self.raw[self.data..self.data + length];
+        self.run += runs.len();
+        self.data += length;
         self.failed = false;
-        let (runs, data) = (&self.runs[..runs], &self.raw[..raw_len]);
         Ok(Some(Chunk { index, runs, data }))
+    }
+
+    /// Has the next pages of a run that is in the base taken from there, as many as a chunk holds.
+    fn take_from_base(&mut self) -> Result<(), Refusal> {
+        let run = self.runs[self.run];
+        let count = (run.count.get() - self.taken).min(self.image.header.chunk_pages);
+        let pfn = run.pfn.get() + u64::from(self.taken);
+        if let Some(below) = &mut self.below {
+            below.take(self.image.input.source(), pfn, count)?;
+        }
+        self.taken += count;
+        if run.count == self.taken {
+            (self.run, self.taken) = (self.run + 1, 0);
+        }
+        Ok(())
+    }
+
+    /// Page `pfn`, as the base of another image; numbers ascend from call to call. Says whether it
+    /// has contents: of a page of zeros `to` is left as it is.
+    pub(crate) fn page(&mut self, pfn: u64, to: &mut [u8; BLOCK]) -> Result<bool, Refusal> {
+        loop {
+            while let Some(run) = self.runs[..self.count].get(self.run) {
+                let (first, count) = (run.pfn.get(), u64::from(run.count.get()));
+                if pfn < first {
+                    break;
+                }
+                if pfn - first < count {
+                    let at = self.data + (pfn - first) as usize * BLOCK;
+                    return match (run.kind.get(), &mut self.below) {
+                        (RUN_DATA, _) => {
+                            to.copy_from_slice(&self.raw[at..at + BLOCK]);
+                            Ok(true)
+                        }
+                        (RUN_BASE, Some(below)) => below.chunks.page(pfn, to),
+                        _ => Ok(false),
+                    };
+                }
+                if run.kind == RUN_DATA {
+                    self.data += count as usize * BLOCK;
+                }
+                self.run += 1;
+            }
+            if self.run < self.count || !self.next_runs()? {
+                let what = "its base lacks a page";
+                return Err(Refusal::Damaged { what });
+            }
+        }
+    }
+
+    /// Reads the next chunk, unless that was the last one.
+    fn next_runs(&mut self) -> Result<bool, Refusal> {
+        if self.pages() == self.image.header.pages {
+            return Ok(false);
+        }
+        let (count, _) = self.read_chunk()?;
+        (self.count, self.run, self.data, self.taken) = (count, 0, 0, 0);
+        Ok(true)
     }
 
     /// The proof, after [`next_chunk`](Self::next_chunk) has said `None`.
@@ -162,7 +261,7 @@ impl<'i, S: Source> Chunks<'i, S> {
     }
 
     fn pages(&self) -> u64 {
-        self.totals.data_pages + self.totals.zero_pages
+        self.totals.pages()
     }
 
     /// Reads and checks a chunk; gives its runs and its bytes of contents.
@@ -188,7 +287,7 @@ impl<'i, S: Source> Chunks<'i, S> {
             return Err(damaged("its head does not match its checksum"));
         }
         let header = &self.image.header;
-        let pages = self.totals.data_pages + self.totals.zero_pages;
+        let pages = self.totals.pages();
         let expected = (tag(&self.image.header_digest), index, pages);
         if (head.tag.get(), head.index.get(), head.first_page.get()) != expected {
             return Err(damaged(
@@ -201,12 +300,13 @@ impl<'i, S: Source> Chunks<'i, S> {
         };
 
         // The runs: where they may be, and what they come to.
-        let (mut data, mut zero) = (0u64, 0u64);
+        let (mut data, mut zero, mut base) = (0u64, 0u64, 0u64);
         for run in runs.iter() {
             let (pfn, count) = (run.pfn.get(), u64::from(run.count.get()));
             match run.kind.get() {
                 RUN_DATA => data += count,
                 RUN_ZERO => zero += count,
+                RUN_BASE if header.base.is_some() => base += count,
                 _ => return Err(damaged("it has a run of an unknown kind")),
             }
             if count == 0 || pfn < self.next || !self.image.bounds.has(pfn, count) {
@@ -221,7 +321,7 @@ impl<'i, S: Source> Chunks<'i, S> {
         ) else {
             return Err(damaged("it is larger than the header says"));
         };
-        if data * BLOCK as u64 != raw_len as u64 || pages + data + zero > header.pages {
+        if data * BLOCK as u64 != raw_len as u64 || pages + data + zero + base > header.pages {
             return Err(damaged("its runs do not add up"));
         }
 
@@ -250,13 +350,21 @@ impl<'i, S: Source> Chunks<'i, S> {
         self.totals.runs += count as u64;
         self.totals.data_pages += data;
         self.totals.zero_pages += zero;
+        self.totals.base_pages += base;
         self.totals.stored_bytes += stored_len as u64;
         self.totals.raw_chunks += u64::from(codec == Codec::None && raw_len > 0);
         Ok((count, raw_len))
     }
 
-    /// Reads and checks what comes after the last chunk.
+    /// Reads and checks what comes after the last chunk, and what is left of the images below.
     fn end(&mut self) -> Result<Verified, Refusal> {
+        if let Some(below) = &mut self.below {
+            while below.chunks.next_runs()? {}
+            below.chunks.end()?;
+        }
+        if let Some(digest) = &self.table_digest {
+            self.hasher.update(digest);
+        }
         let damaged = |what| Err(Refusal::Damaged { what });
         let input = &mut self.image.input;
         if !input.skip_padding(BLOCK, "the end mark")? {

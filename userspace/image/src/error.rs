@@ -161,6 +161,17 @@ pub enum Refusal {
         /// Seconds since 1970 UTC.
         time: u64,
     },
+    /// What it builds on is not there, or is not what it was.
+    #[error(
+        "incremental image: its base {base} {why}; bring that back, or use an image that needs no \
+         base (`kjump image flatten` makes one while the base is there)"
+    )]
+    Base {
+        /// Its UUID, and where it was.
+        base: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The source failed.
     #[error("reading {what} failed: {source}")]
     Io {

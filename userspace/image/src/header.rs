@@ -12,6 +12,7 @@ use crate::layout::{
     self, RamRange, BLOCK, CHUNKS_OFFSET, FLAGS, FLAG_SNAPSHOT, GUARDS_OFFSET, GUARDS_SIZE,
     HEADER_MAGIC, MAX_CHUNK_PAGES, RAM_RANGES, SKIPPED_KINDS, VERSION,
 };
+use crate::table::{self, table_size, Base};
 
 /// What is known about an image before its first page is read. Addresses in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Header {
     pub chunk_pages: u32,
     /// The machine's RAM, ascending.
     pub ram: Vec<Range>,
+    /// There is a table of its pages, so that another image can build on this one.
+    pub table: bool,
+    /// What it builds on itself.
+    pub base: Option<Base>,
 }
 
 impl Default for Header {
@@ -66,6 +71,8 @@ impl Default for Header {
             codec: Codec::Lz4,
             chunk_pages: 32,
             ram: Vec::new(),
+            table: false,
+            base: None,
         }
     }
 }
@@ -97,7 +104,23 @@ impl Header {
         if !bounds.has(self.jump_back_entry / BLOCK as u64, 1) {
             return Err("the jump-back entry is not in RAM above the window");
         }
+        if let Some(base) = &self.base {
+            base.check(self.table)?;
+        }
         Ok(bounds)
+    }
+
+    /// Bytes of the table of pages.
+    pub fn table_size(&self) -> u64 {
+        match self.table {
+            true => table_size(self.pages),
+            false => 0,
+        }
+    }
+
+    /// Where the first chunk is.
+    pub(crate) fn chunks_offset(&self) -> u64 {
+        CHUNKS_OFFSET + self.table_size()
     }
 
     /// The header's block, for what carries it elsewhere than in an image.
@@ -123,7 +146,9 @@ impl Header {
         h.magic = HEADER_MAGIC;
         h.version.set(VERSION);
         h.size.set(BLOCK as u32);
-        h.flags.set(if self.snapshot { FLAG_SNAPSHOT } else { 0 });
+        let snapshot = if self.snapshot { FLAG_SNAPSHOT } else { 0 };
+        h.flags.set(snapshot | table::flags(self));
+        h.incremental = table::encode(self);
         h.arch.set(self.arch);
         h.page_size.set(BLOCK as u32);
         h.uuid = self.uuid;
@@ -140,7 +165,7 @@ impl Header {
         h.skipped = self.skipped.map(U64::new);
         h.guards_offset.set(GUARDS_OFFSET);
         h.guards_size.set(GUARDS_SIZE);
-        h.chunks_offset.set(CHUNKS_OFFSET);
+        h.chunks_offset.set(self.chunks_offset());
         h.codec.set(self.codec.number());
         h.chunk_pages.set(self.chunk_pages);
         h.ram_count.set(self.ram.len().min(RAM_RANGES) as u32);
@@ -176,8 +201,10 @@ impl Header {
         let Some(codec) = Codec::from_number(h.codec.get()) else {
             return unknown("compression", h.codec.get());
         };
+        let (table, base) = table::decode(&h)?;
+        let chunks_offset = CHUNKS_OFFSET.saturating_add(h.incremental.table_size.get());
         let places = [h.guards_offset, h.guards_size, h.chunks_offset].map(U64::get);
-        if h.page_size != BLOCK as u32 || places != [GUARDS_OFFSET, GUARDS_SIZE, CHUNKS_OFFSET] {
+        if h.page_size != BLOCK as u32 || places != [GUARDS_OFFSET, GUARDS_SIZE, chunks_offset] {
             return Err(Refusal::BadHeader(
                 "page size or offsets are not those of version 1",
             ));
@@ -205,6 +232,8 @@ impl Header {
             codec,
             chunk_pages: h.chunk_pages.get(),
             ram: ram.iter().map(range).collect(),
+            table,
+            base,
         };
         let bounds = header.check().map_err(Refusal::BadHeader)?;
         Ok((header, bounds))

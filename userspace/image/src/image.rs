@@ -17,6 +17,7 @@ use crate::layout::{
 };
 use crate::mark::{digest, is_sealed, parse, parse_optional, Totals};
 use crate::state::State;
+use crate::table::{Base, Cursor, PageTable};
 use crate::target::Source;
 
 /// The machine that an image is to be restored on, as its restorer sees it.
@@ -33,6 +34,12 @@ pub struct Machine {
     /// The restorer runs in `[0, window_end)`, bytes; no page goes there.
     pub window_end: u64,
 }
+
+/// An image that another builds on, wherever it is.
+pub type Link = Image<Box<dyn Source>>;
+
+/// Bytes a read of a link: there may be several, and little memory.
+const LINK_BUFFER: usize = 128 << 10;
 
 /// An image whose head was checked.
 pub struct Image<S: Source> {
@@ -70,7 +77,10 @@ impl<S: Source> Image<S> {
 
     /// Opens an image to look at it: used, discarded and foreign ones too.
     pub fn inspect_only(source: S) -> Result<Self, Refusal> {
-        let mut input = Input::new(source)?;
+        Self::look(Input::new(source)?)
+    }
+
+    fn look(mut input: Input<S>) -> Result<Self, Refusal> {
         let mut head = zeros(CHUNKS_OFFSET as usize)?;
         // The first block alone, so that what is too short to be an image is none.
         let (first, rest) = head.split_at_mut(BLOCK);
@@ -136,8 +146,12 @@ impl<S: Source> Image<S> {
         }
         let totals = Totals::from(seal);
         let sum = totals.data_pages.checked_add(totals.zero_pages);
-        let end = totals.image_bytes;
-        if sum != Some(self.header.pages) || end % BLOCK as u64 != 0 || end <= CHUNKS_OFFSET {
+        let adds_up = match self.header.base {
+            Some(_) => sum.is_some_and(|sum| sum <= self.header.pages),
+            None => sum == Some(self.header.pages),
+        };
+        let (end, least) = (totals.image_bytes, self.header.chunks_offset());
+        if !adds_up || end % BLOCK as u64 != 0 || end <= least {
             return damaged("the commit record contradicts the header");
         }
         // A source that can be gone to the end of is.
@@ -210,7 +224,15 @@ impl<S: Source> Image<S> {
     /// The sums, if the start has them: not in a stream.
     pub fn totals(&self) -> Option<Totals> {
         let committed = self.first.state == STATE_COMMITTED;
-        committed.then(|| Totals::from(&self.first.seal))
+        committed.then(|| {
+            let totals = Totals::from(&self.first.seal);
+            // The rest of the pages: that they are no fewer was checked.
+            let base_pages = self.header.pages - totals.pages();
+            Totals {
+                base_pages,
+                ..totals
+            }
+        })
     }
 
     /// Identity and hashes, as far as the start has them: what [`discard`](crate::discard) takes.
@@ -225,12 +247,69 @@ impl<S: Source> Image<S> {
 
     /// The chunks, from the first one on. A stream has them once.
     pub fn chunks(&mut self) -> Result<Chunks<'_, S>, Refusal> {
-        Chunks::new(self)
+        Chunks::new(self, &mut [])
+    }
+
+    /// The same of an image that builds on others: what it has of them is read from there.
+    pub fn chunks_over<'i>(&'i mut self, links: &'i mut [Link]) -> Result<Chunks<'i, S>, Refusal> {
+        Chunks::new(self, links)
+    }
+
+    /// Opens the images that it builds on, the next one first. `find` opens the one that is meant.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Base`] for one that is missing, or not what it was.
+    pub fn links(
+        &self,
+        mut find: impl FnMut(&Base) -> Result<Box<dyn Source>, Refusal>,
+    ) -> Result<Vec<Link>, Refusal> {
+        let mut links: Vec<Link> = Vec::new();
+        let mut wanted = self.header.base.clone();
+        while let Some(base) = wanted.take() {
+            let link = Image::open_link(find(&base)?, &base)?;
+            wanted = link.header.base.clone();
+            let depth = wanted.as_ref().map_or(0, |below| below.depth);
+            if depth + 1 != base.depth {
+                return Err(base.refusal("has another base than then"));
+            }
+            links.push(link);
+        }
+        Ok(links)
+    }
+
+    /// This image as the base of another one.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Base`] for one that none can build on.
+    pub fn as_base(&self, at: &str) -> Result<Base, Refusal> {
+        let base = Base {
+            uuid: self.header.uuid,
+            digest: self.first.image_digest,
+            depth: self.header.base.as_ref().map_or(0, |b| b.depth) + 1,
+            at: at.into(),
+        };
+        if self.first.state != STATE_COMMITTED || matches!(self.state, State::Discarded { .. }) {
+            return Err(base.refusal("is not complete, or was given up"));
+        }
+        if !self.header.table {
+            return Err(base.refusal("has no table of pages, as only snapshots have"));
+        }
+        match base.check(true) {
+            Ok(()) => Ok(base),
+            Err(_) => Err(base.refusal("is the top of 8 images already, or its name is too long")),
+        }
     }
 
     /// Reads and checks everything.
     pub fn verify_all(&mut self) -> Result<Verified, Refusal> {
-        let mut chunks = self.chunks()?;
+        self.verify_over(&mut [])
+    }
+
+    /// The same of an image that builds on others, and of those.
+    pub fn verify_over(&mut self, links: &mut [Link]) -> Result<Verified, Refusal> {
+        let mut chunks = self.chunks_over(links)?;
         while chunks.next_chunk()?.is_some() {}
         chunks.finish()
     }
@@ -238,6 +317,39 @@ impl<S: Source> Image<S> {
     /// Gives the source back, to mark the image where it is.
     pub fn into_source(self) -> S {
         self.input.into_source()
+    }
+}
+
+impl Link {
+    /// Opens an image that another builds on, as that one says.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Base`] with what is wrong with it.
+    pub fn open_link(source: Box<dyn Source>, base: &Base) -> Result<Self, Refusal> {
+        let input = Input::with_buffer(source, LINK_BUFFER)?;
+        let link = match Self::look(input) {
+            Ok(link) => link,
+            Err(e @ (Refusal::Io { .. } | Refusal::NoMemory(_))) => return Err(e),
+            Err(e) => return Err(base.refusal(format!("cannot be used: {e}"))),
+        };
+        if link.header.uuid != base.uuid {
+            let there = crate::inspect::uuid(&link.header.uuid);
+            return Err(base.refusal(format!("was replaced: image {there} is there")));
+        }
+        if link.first.state != STATE_COMMITTED || link.first.image_digest != base.digest {
+            return Err(base.refusal("was altered: it is not what it was then"));
+        }
+        match link.state {
+            State::Discarded { .. } => Err(base.refusal("was given up")),
+            _ => Ok(link),
+        }
+    }
+
+    /// Its table of pages: all that is needed of it to write one that builds on it.
+    pub fn into_table(self) -> Result<PageTable, Refusal> {
+        let cursor = Cursor::new(&self.header, &self.header_digest)?;
+        Ok(PageTable::new(self.input.into_source(), cursor))
     }
 }
 

@@ -22,9 +22,14 @@ pub struct Input<S> {
 impl<S: Source> Input<S> {
     /// Starts at 0.
     pub fn new(source: S) -> Result<Self, Refusal> {
+        Self::with_buffer(source, BUFFER)
+    }
+
+    /// The same, with a buffer of so many bytes, a multiple of [`BLOCK`].
+    pub fn with_buffer(source: S, bytes: usize) -> Result<Self, Refusal> {
         Ok(Self {
             source,
-            buffer: Aligned::new(BUFFER)?,
+            buffer: Aligned::new(bytes)?,
             at: 0,
             next: 0,
             end: 0,
@@ -87,7 +92,7 @@ impl<S: Source> Input<S> {
         match read.map_err(|source| Refusal::Io { what, source })? {
             0 => Err(Refusal::Torn { what }),
             n => {
-                self.end = n.min(BUFFER);
+                self.end = n.min(self.buffer.bytes().len());
                 Ok(())
             }
         }

@@ -38,7 +38,7 @@ impl Inspection {
     /// Bytes of memory for each byte of the image; `None` where the sums are not known.
     pub fn ratio(&self) -> Option<f64> {
         let totals = self.totals?;
-        let memory = (totals.data_pages + totals.zero_pages) * 4096;
+        let memory = totals.pages() * 4096;
         Some(memory as f64 / totals.image_bytes.max(1) as f64)
     }
 }
@@ -87,6 +87,10 @@ impl fmt::Display for Inspection {
         if let Some(t) = &self.totals {
             writeln!(f, "with data    {} pages", t.data_pages)?;
             writeln!(f, "zero         {} pages", t.zero_pages)?;
+            if let Some(base) = &h.base {
+                writeln!(f, "in the base  {} pages", t.base_pages)?;
+                writeln!(f, "base         {}", base.name())?;
+            }
             let raw = t.raw_chunks;
             writeln!(
                 f,

@@ -135,8 +135,12 @@ pub const SKIPPED_KINDS: usize = 8;
 pub const SKIPPED: [&str; 5] = ["free", "hole", "firmware", "nosave", "window"];
 /// [`Header::flags`]: may be resumed more than once.
 pub const FLAG_SNAPSHOT: u32 = 1;
+/// [`Header::flags`]: there is a table of its pages; see [`TableHead`].
+pub const FLAG_TABLE: u32 = 4;
+/// [`Header::flags`]: pages that are in another image too are read from there; see [`Incremental`].
+pub const FLAG_BASE: u32 = 8;
 /// Flags that this version knows; an image with others is refused.
-pub const FLAGS: u32 = FLAG_SNAPSHOT;
+pub const FLAGS: u32 = FLAG_SNAPSHOT | FLAG_TABLE | FLAG_BASE;
 
 /// What is known before the first page is read: one block.
 #[repr(C)]
@@ -180,7 +184,7 @@ pub struct Header {
     pub guards_offset: U64,
     /// [`GUARDS_SIZE`].
     pub guards_size: U64,
-    /// [`CHUNKS_OFFSET`].
+    /// [`CHUNKS_OFFSET`]; with [`FLAG_TABLE`] the table is there, and the chunks come behind it.
     pub chunks_offset: U64,
     /// How payloads are compressed, unless a chunk says that its own is not: `CODEC_*`.
     pub codec: U32,
@@ -193,9 +197,64 @@ pub struct Header {
     /// The machine's RAM, ascending. Every saved page lies in it.
     pub ram: [RamRange; RAM_RANGES],
     /// Zeros.
-    pub reserved1: [u8; BLOCK - HEADER_USED],
+    pub reserved1: [u8; INCREMENTAL_AT - HEADER_USED],
+    /// The table of pages, and the base; zeros without.
+    pub incremental: Incremental,
 }
 const HEADER_USED: usize = 352 + 16 * RAM_RANGES;
+const INCREMENTAL_AT: usize = BLOCK - size_of::<Incremental>();
+
+/// Where an image's table of pages is, and what image it builds on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct Incremental {
+    /// Bytes of the table, which is at [`CHUNKS_OFFSET`]; 0 without [`FLAG_TABLE`].
+    pub table_size: U64,
+    /// Images below this one; 0 without [`FLAG_BASE`], and so for the rest.
+    pub depth: U32,
+    /// 0.
+    pub reserved0: U32,
+    /// [`Header::uuid`] of the base.
+    pub base_uuid: [u8; 16],
+    /// [`Mark::image_digest`] of the base's commit record.
+    pub base_digest: [u8; 32],
+    /// Where the base was when this was saved, as a target is named; UTF-8, padded with NUL.
+    pub base_at: [u8; BASE_AT_SIZE],
+    /// Zeros.
+    pub reserved1: [u8; 192],
+}
+/// Bytes that [`Incremental::base_at`] has.
+pub const BASE_AT_SIZE: usize = 256;
+/// [`Incremental::depth`] is at most this: each takes memory while it is read.
+pub const MAX_DEPTH: u32 = 7;
+
+/// Head of a block of the table of pages; [`TABLE_ENTRIES`] [`TableEntry`]s follow. In the last block
+/// those that are not needed are zeros.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct TableHead {
+    /// CRC-32 of the block with this field as 0.
+    pub crc: U32,
+    /// Number of the block, from 0.
+    pub index: U32,
+    /// First eight bytes of the header's digest.
+    pub tag: U64,
+}
+
+/// A page of the image.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+pub struct TableEntry {
+    /// Its number.
+    pub pfn: U64,
+    /// First 16 bytes of its BLAKE3; of a page of zeros, zeros.
+    pub hash: [u8; 16],
+}
+
+/// Entries in a block of the table.
+pub const TABLE_ENTRIES: usize = (BLOCK - size_of::<TableHead>()) / size_of::<TableEntry>();
 
 /// A payload is stored as it is.
 pub const CODEC_NONE: u32 = 0;
@@ -298,6 +357,8 @@ pub struct Run {
 pub const RUN_DATA: u32 = 1;
 /// [`Run::kind`]: the pages are zero.
 pub const RUN_ZERO: u32 = 2;
+/// [`Run::kind`]: the pages are in the base.
+pub const RUN_BASE: u32 = 3;
 
 // The layouts, checked for whatever width this is compiled for.
 const _: () = {
@@ -314,6 +375,9 @@ const _: () = {
     assert!(offset_of!(Header, window_end) == 224 && offset_of!(Header, pages) == 240);
     assert!(offset_of!(Header, skipped) == 248 && offset_of!(Header, guards_offset) == 312);
     assert!(offset_of!(Header, codec) == 336 && offset_of!(Header, ram) == 352);
+    assert!(size_of::<Incremental>() == 512 && offset_of!(Header, incremental) == 3584);
+    assert!(offset_of!(Incremental, base_digest) == 32 && offset_of!(Incremental, base_at) == 64);
+    assert!(size_of::<TableHead>() == 16 && size_of::<TableEntry>() == 24 && TABLE_ENTRIES == 170);
     assert!(size_of::<GuardsHead>() == 64 && size_of::<GuardRecord>() == 384);
     assert!(offset_of!(GuardsHead, crc) == 16);
     assert!(offset_of!(GuardRecord, device) == 8 && offset_of!(GuardRecord, data) == 128);

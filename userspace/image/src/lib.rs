@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod below;
 mod bounds;
 mod buffer;
 mod chunk;
@@ -31,6 +32,7 @@ mod mark;
 mod output;
 mod state;
 mod stream;
+mod table;
 mod target;
 mod writer;
 
@@ -43,12 +45,13 @@ pub use error::{Error, Refusal};
 pub use extents::{Extent, Extents, ExtentsError};
 pub use guard::{decode as decode_guards, encode as encode_guards, Guard};
 pub use header::Header;
-pub use image::{hex, Image, Machine};
+pub use image::{hex, Image, Link, Machine};
 pub use inspect::{uuid, Inspection};
 pub use kjump_abi::{Range, ARCH_I386, ARCH_X86_64};
 pub use mark::{now, Totals};
 pub use state::{discard, mark_resuming, refuse, wipe, withdraw, State};
 pub use stream::{StreamSource, StreamTarget};
+pub use table::{table_size, Base, PageTable};
 pub use target::{Source, Target};
 pub use writer::{worst_case, OnProgress, Options, Progress, Summary, Writer};
 

@@ -21,6 +21,8 @@ pub struct Totals {
     pub data_pages: u64,
     /// Pages of zeros.
     pub zero_pages: u64,
+    /// Pages that are in the base. Not in a seal: the header's pages less those above.
+    pub base_pages: u64,
     /// Bytes of the pages with contents as stored.
     pub stored_bytes: u64,
     /// Chunks with contents that compression would have made larger.
@@ -28,6 +30,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// All pages.
+    pub fn pages(&self) -> u64 {
+        self.data_pages + self.zero_pages + self.base_pages
+    }
+
     /// As on the disk; the identity and the hashes are left to the caller.
     pub(crate) fn seal(&self) -> Seal {
         let mut seal = Seal::new_zeroed();
@@ -50,6 +57,7 @@ impl From<&Seal> for Totals {
             runs: seal.runs.get(),
             data_pages: seal.data_pages.get(),
             zero_pages: seal.zero_pages.get(),
+            base_pages: 0,
             stored_bytes: seal.stored_bytes.get(),
             raw_chunks: seal.raw_chunks.get(),
         }

@@ -55,6 +55,14 @@ impl<T: Target> Output<T> {
         Ok(())
     }
 
+    /// Goes on at `at`, a multiple of [`BLOCK`], with nothing in the buffer; what is left out is
+    /// written by [`write_at`](Self::write_at).
+    pub fn skip_to(&mut self, at: u64) {
+        if self.fill == 0 {
+            self.at = at;
+        }
+    }
+
     /// Appends zeros up to a multiple of `align`, at most a block.
     pub fn pad(&mut self, align: usize) -> Result<(), Error> {
         let over = (self.position() % align as u64) as usize;

@@ -6,18 +6,20 @@ use std::ops::ControlFlow;
 use zerocopy::IntoBytes;
 
 use crate::bounds::Bounds;
-use crate::buffer::Aligned;
+use crate::buffer::{is_zero, Aligned};
 use crate::chunk::{tag, Packer};
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::guard::{self, Guard};
 use crate::header::Header;
 use crate::layout::{
     ChunkHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET, CHUNK_ALIGN, GUARDS_OFFSET, HEADER_OFFSET,
-    MAX_RUNS, STATE_COMMITTED, STATE_END, STATE_OFFSET, STATE_STREAM, STATE_WRITING,
+    MAX_RUNS, RUN_BASE, RUN_DATA, RUN_ZERO, STATE_COMMITTED, STATE_END, STATE_OFFSET, STATE_STREAM,
+    STATE_WRITING,
 };
 use crate::mark::{digest, now, open, sealed, Totals};
 use crate::output::Output;
 use crate::state::block;
+use crate::table::{hash, PageTable, TableWriter};
 use crate::target::Target;
 
 /// How far a save or a restore is.
@@ -44,6 +46,8 @@ pub struct Options<'a> {
     pub optimistic: bool,
     /// See [`OnProgress`].
     pub on_progress: Option<OnProgress<'a>>,
+    /// The table of the image that [`Header::base`] names.
+    pub base: Option<PageTable>,
 }
 
 impl Default for Options<'_> {
@@ -52,6 +56,7 @@ impl Default for Options<'_> {
             buffer: 1 << 20,
             optimistic: false,
             on_progress: None,
+            base: None,
         }
     }
 }
@@ -90,6 +95,8 @@ pub struct Writer<'a, T: Target> {
     given: u64,
     next: u64,
     seal: Seal,
+    table: Option<TableWriter>,
+    base: Option<PageTable>,
     on_progress: Option<OnProgress<'a>>,
 }
 
@@ -103,6 +110,13 @@ impl<'a, T: Target> Writer<'a, T> {
         options: Options<'a>,
     ) -> Result<Self, Error> {
         let bounds = header.check().map_err(Error::Invalid)?;
+        if header.base.is_some() != options.base.is_some() {
+            return Err(Error::Invalid("a base without its table of pages"));
+        }
+        if header.table && target.size().is_none() {
+            // Its table comes before what it is made from.
+            return Err(Error::Stream);
+        }
         let guards = guard::encode(guards)?;
         let encoded = header.encode();
         let mut seal = Totals::default().seal();
@@ -113,7 +127,7 @@ impl<'a, T: Target> Writer<'a, T> {
 
         let mut out = Output::new(target, options.buffer)?;
         let least = if options.optimistic { 0 } else { header.pages };
-        let need = worst_case(least, header.chunk_pages);
+        let need = worst_case(least, header.chunk_pages) + header.table_size();
         let size = out.size();
         if let Some(have) = size.filter(|have| *have < need) {
             return Err(Error::NoRoom { need, have });
@@ -138,6 +152,8 @@ impl<'a, T: Target> Writer<'a, T> {
         out.push(guards.bytes())?;
         // So that `set_guards` comes after it.
         out.write_out()?;
+        out.skip_to(header.chunks_offset());
+        let table = header.table.then(|| TableWriter::new(&seal.header_digest));
         Ok(Self {
             out,
             packer,
@@ -146,6 +162,8 @@ impl<'a, T: Target> Writer<'a, T> {
             given: 0,
             next: 0,
             seal,
+            table: table.transpose()?,
+            base: options.base,
             on_progress: options.on_progress,
         })
     }
@@ -167,12 +185,31 @@ impl<'a, T: Target> Writer<'a, T> {
         }
         for (page, pfn) in pages.iter().zip(pfn..) {
             self.given += 1;
-            if self.packer.page(pfn, page, &mut self.out)? {
+            let kind = self.kind(pfn, page)?;
+            if self.packer.page(pfn, page, kind, &mut self.out)? {
                 self.report()?;
             }
         }
         self.next = pfn + pages.len() as u64;
         Ok(())
+    }
+
+    /// What a page is a run of; it goes into the table.
+    fn kind(&mut self, pfn: u64, page: &[u8]) -> Result<u32, Error> {
+        let plain = if is_zero(page) { RUN_ZERO } else { RUN_DATA };
+        let Some(table) = &mut self.table else {
+            return Ok(plain);
+        };
+        let hash = hash(page);
+        table.push(pfn, hash, &mut self.out)?;
+        match &mut self.base {
+            // Zeros take no more room here than there.
+            Some(base) if plain == RUN_DATA => match base.find(pfn).map_err(base_failed)? {
+                Some(there) if there == hash => Ok(RUN_BASE),
+                _ => Ok(plain),
+            },
+            _ => Ok(plain),
+        }
     }
 
     /// [`write`](Self::write) for each.
@@ -223,6 +260,10 @@ impl<'a, T: Target> Writer<'a, T> {
             return Err(Error::PageCount { given, expected });
         }
         self.packer.write(&mut self.out)?;
+        if let Some(table) = &mut self.table {
+            let digest = table.finish(&mut self.out)?;
+            self.packer.seal_table(&digest);
+        }
         self.report()?;
         self.out.pad(BLOCK)?;
         let totals = Totals {
@@ -274,6 +315,17 @@ impl<'a, T: Target> Writer<'a, T> {
         let what = "writing the commit record";
         self.out.write_at(STATE_OFFSET, block.bytes(), what)?;
         self.out.flush(what)
+    }
+}
+
+/// What became of reading the base while writing.
+fn base_failed(refusal: Refusal) -> Error {
+    Error::Io {
+        what: "reading the base",
+        source: match refusal {
+            Refusal::Io { source, .. } => source,
+            other => io::Error::other(other),
+        },
     }
 }
 

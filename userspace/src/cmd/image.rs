@@ -10,6 +10,7 @@ use super::inspection::{report, sums, word};
 use super::say;
 use crate::abort::Abort;
 use crate::error::{Error, Result};
+use crate::hibernation::chain;
 use crate::json::Json;
 use crate::progress::Reporter;
 use crate::swap;
@@ -108,7 +109,13 @@ fn inspect(one: &One) -> Result<Answer> {
 
 fn verify(one: &One, reporter: &mut Reporter, abort: &mut Abort) -> Result<Answer> {
     let mut image = Image::inspect_only(one.source()?).map_err(|e| one.refused(e))?;
-    let mut chunks = image.chunks().map_err(|e| one.refused(e))?;
+    let mut links = match one.target.as_str() {
+        // Nothing is looked for beside a stream.
+        "-" => Vec::new(),
+        _ => chain::links(&image).map_err(|e| one.refused(e))?,
+    };
+    let chunks = image.chunks_over(&mut links);
+    let mut chunks = chunks.map_err(|e| one.refused(e))?;
     while chunks.next_chunk().map_err(|e| one.refused(e))?.is_some() {
         reporter.update(&chunks.progress());
         if abort.requested() {
@@ -127,7 +134,7 @@ fn verify(one: &One, reporter: &mut Reporter, abort: &mut Abort) -> Result<Answe
         ])
         .line()
     } else {
-        let (pages, chunks) = (totals.data_pages + totals.zero_pages, totals.chunks);
+        let (pages, chunks) = (image.header().pages, totals.chunks);
         let bytes = totals.image_bytes;
         format!("every checksum is right: {pages} pages in {chunks} chunks, {bytes} bytes")
     };

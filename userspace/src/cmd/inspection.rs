@@ -1,7 +1,7 @@
 //! An image's report as JSON.
 
 use kjump_image::layout::SKIPPED;
-use kjump_image::{hex, uuid, Inspection, State, Totals};
+use kjump_image::{hex, uuid, Header, Inspection, State, Totals};
 
 use crate::json::Json;
 
@@ -25,9 +25,21 @@ pub fn sums(t: &Totals) -> Json {
         ("runs", Json::Int(t.runs)),
         ("data_pages", Json::Int(t.data_pages)),
         ("zero_pages", Json::Int(t.zero_pages)),
+        ("base_pages", Json::Int(t.base_pages)),
         ("stored_bytes", Json::Int(t.stored_bytes)),
         ("raw_chunks", Json::Int(t.raw_chunks)),
     ])
+}
+
+/// What an image builds on, if anything.
+pub fn base(header: &Header) -> Json {
+    header.base.as_ref().map_or(Json::Null, |base| {
+        Json::object([
+            ("uuid", Json::str(uuid(&base.uuid))),
+            ("at", Json::str(&base.at)),
+            ("depth", Json::Int(base.depth.into())),
+        ])
+    })
 }
 
 /// What [`Inspection`]'s `Display` says, for programs.
@@ -67,6 +79,7 @@ pub fn report(i: &Inspection) -> Json {
         ("jump_back_entry", hexadecimal(h.jump_back_entry)),
         ("ram", Json::Array(ram.collect())),
         ("pages", Json::Int(h.pages)),
+        ("base", base(h)),
         (
             "skipped",
             Json::Object(

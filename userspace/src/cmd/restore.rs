@@ -50,6 +50,7 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
         name: &args.source,
         guard: !args.no_guards,
         retry: args.retry,
+        spare: false,
     };
     let mut reporter = Reporter::new("restoring", args.json, false);
     let place = open(&args.source)?;

@@ -149,9 +149,9 @@ fn by_snapshot(args: &ResumeArgs, source: &str, spec: &Spec) -> Result<Error> {
     };
     let opened = open(spec, Access::Write)?;
     let checked = open_checked(opened, &machine, source, !args.no_guards, args.retry);
-    let (image, swap) = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
+    let checked = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
     let mut reporter = Reporter::new("restoring", args.json, false);
-    Ok(snapshot::restore(image, &swap, source, &mut reporter))
+    Ok(snapshot::restore(checked, source, &mut reporter))
 }
 
 /// Looks at the image with the eyes of the peer, so that most refusals need no jump.
@@ -176,10 +176,11 @@ fn look(
         name: source,
         guard: !args.no_guards,
         retry: args.retry,
+        spare: false,
     };
     let opened = open(spec, Access::Read)?;
     let image = match restore.open(opened) {
-        Ok((image, _)) => image,
+        Ok(checked) => checked.image,
         Err(e) => {
             show_swap_of_the_dead(&e, spec);
             return Err(e);

@@ -1,4 +1,4 @@
-//! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), how C brings
+//! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), what an image builds on (`chain`), how C brings
 //! it back (`restore`, from an ELF core `resumable`, by the normal kernel alone `snapshot`) or goes on to the normal kernel (`go_on`), and what the machine is, as all three see it (`machine`).
 
 use std::thread::sleep;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 
+pub mod chain;
 pub mod core_map;
 pub mod core_mark;
 pub mod elf_headers;

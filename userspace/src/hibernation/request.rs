@@ -2,7 +2,7 @@
 //! the keys. Unknown keys are passed over, so that an older peer understands a newer A.
 
 use kjump_guard::Kind;
-use kjump_image::{hex, Codec};
+use kjump_image::{hex, Base, Codec};
 
 use crate::config::{parse_codec, parse_mode, Mode};
 use crate::parse;
@@ -40,6 +40,8 @@ pub struct Request {
     /// What is saved may be restored more than once, and the asking kernel goes on; what is restored
     /// must be such a one.
     pub snapshot: bool,
+    /// What has not changed since that image is left there.
+    pub base: Option<Base>,
     /// Identity of the asking kernel's build.
     pub build: Option<[u8; 32]>,
     /// Identity of the machine, as only a kernel that sees the firmware's memory map can tell it.
@@ -93,6 +95,10 @@ impl Request {
         if self.snapshot {
             line("snapshot", "1".into());
         }
+        if let Some(base) = &self.base {
+            let (uuid, digest) = (hex(&base.uuid), hex(&base.digest));
+            line("base", format!("{uuid}:{digest}:{}:{}", base.depth, base.at));
+        }
         if let Some(build) = &self.build {
             line("build", hex(build));
         }
@@ -128,6 +134,7 @@ impl Request {
                 "retry" => r.retry = value == "1",
                 "no-guards" => r.unguarded = value == "1",
                 "snapshot" => r.snapshot = value == "1",
+                "base" => r.base = Some(parse_base(value)?),
                 "build" => r.build = Some(unhex(value)?),
                 "fingerprint" => r.fingerprint = Some(parse::number(value).ok()?),
                 "firmware-pages" => r.firmware_pages = parse::number(value).ok()?,
@@ -143,6 +150,16 @@ impl Request {
         let listed = r.watched.as_ref().map(|w| w.len() as u64);
         (listed == guards).then_some(r)
     }
+}
+
+fn parse_base(text: &str) -> Option<Base> {
+    let mut parts = text.splitn(4, ':');
+    Some(Base {
+        uuid: unhex(parts.next()?)?,
+        digest: unhex(parts.next()?)?,
+        depth: parts.next()?.parse().ok()?,
+        at: parts.next()?.into(),
+    })
 }
 
 impl Watched {
@@ -177,6 +194,12 @@ mod tests {
             retry: true,
             unguarded: true,
             snapshot: true,
+            base: Some(Base {
+                uuid: [3; 16],
+                digest: [4; 32],
+                depth: 2,
+                at: "/dev/vdc:40960".into(),
+            }),
             build: Some([9; 32]),
             fingerprint: Some(u64::MAX),
             firmware_pages: 77,

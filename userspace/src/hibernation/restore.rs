@@ -6,15 +6,15 @@ use std::time::Duration;
 use kjump_abi as abi;
 use kjump_abi::{ControlSlot, Handoff, Mailbox, PAGE_SIZE, REASON_SIZE};
 use kjump_image::{
-    layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Machine, Refusal, Source, Target,
-    Verified,
+    layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Link, Machine, Refusal, Source,
+    Target, Verified,
 };
 use kjump_target::System;
 use rustix::io::Errno;
 use std::mem::offset_of;
 
 use super::guards::{self, Watch};
-use super::machine;
+use super::{chain, machine};
 use super::places::Places;
 use crate::abort::hold_signals;
 use crate::device::Device;
@@ -48,6 +48,19 @@ pub struct Restore<'a> {
     pub guard: bool,
     /// Try an image that was refused in the middle before.
     pub retry: bool,
+    /// Read and check all of it before a page is written: the kernel that jumped here is alive, and
+    /// goes on if something is wrong.
+    pub spare: bool,
+}
+
+/// An image that was checked as far as that goes before a page is written.
+pub struct Checked<S: Source> {
+    /// The image.
+    pub image: Image<S>,
+    /// Those that it builds on.
+    pub links: Vec<Link>,
+    /// Its swap areas, which are hidden.
+    pub swap: Watch,
 }
 
 /// Opens an image and checks all that can be checked before a page is written; the arguments are
@@ -58,7 +71,7 @@ pub fn open_checked<S: Source>(
     name: &str,
     guard: bool,
     retry: bool,
-) -> Result<(Image<S>, Watch)> {
+) -> Result<Checked<S>> {
     let refused = |source| Error::Refused {
         target: name.into(),
         source,
@@ -75,7 +88,8 @@ pub fn open_checked<S: Source>(
     }
     let guards = if guard { image.guards() } else { &[] };
     let swap = guards::check(&System::default(), guards, name)?;
-    Ok((image, swap))
+    let links = chain::links(&image).map_err(refused)?;
+    Ok(Checked { image, links, swap })
 }
 
 impl Restore<'_> {
@@ -87,7 +101,7 @@ impl Restore<'_> {
     }
 
     /// Opens an image and checks all that can be checked before a page is written.
-    pub fn open<S: Source>(&self, source: S) -> Result<(Image<S>, Watch)> {
+    pub fn open<S: Source>(&self, source: S) -> Result<Checked<S>> {
         open_checked(source, &self.machine, self.name, self.guard, self.retry)
     }
 
@@ -95,8 +109,14 @@ impl Restore<'_> {
     pub fn run<S: Source + Target>(&self, source: S, reporter: &mut Reporter) -> Failed {
         hold_signals();
         let opened = self.open(source);
-        let (mut image, swap) = match opened {
-            Ok(opened) => opened,
+        let opened = opened.and_then(|mut checked| {
+            if self.spare {
+                self.check_all(&mut checked)?;
+            }
+            Ok(checked)
+        });
+        let (mut image, mut links, swap) = match opened {
+            Ok(checked) => (checked.image, checked.links, checked.swap),
             Err(e) => return Failed::Untouched(e),
         };
         let ram = machine_ram(&self.machine);
@@ -104,7 +124,7 @@ impl Restore<'_> {
             return Failed::Untouched(Error::from_errno("restore", e));
         }
         let header = image.header().clone();
-        let verified = match self.fill(&mut image, reporter) {
+        let verified = match self.fill(&mut image, &mut links, reporter) {
             Ok(verified) => verified,
             Err(e) => {
                 let seal = *image.seal();
@@ -133,10 +153,27 @@ impl Restore<'_> {
         }
     }
 
+    /// Reads and checks every chunk, of those below too, as [`fill`](Self::fill) will.
+    fn check_all<S: Source>(&self, checked: &mut Checked<S>) -> Result<()> {
+        let mut reporter = Reporter::new("checking", false, false);
+        let chunks = checked.image.chunks_over(&mut checked.links);
+        let mut chunks = chunks.map_err(|e| self.refused(e))?;
+        while chunks.next_chunk().map_err(|e| self.refused(e))?.is_some() {
+            reporter.update(&chunks.progress());
+        }
+        reporter.finish(&chunks.progress());
+        chunks.finish().map_err(|e| self.refused(e)).map(drop)
+    }
+
     /// Writes every page to its place.
-    fn fill<S: Source>(&self, image: &mut Image<S>, reporter: &mut Reporter) -> Result<Verified> {
+    fn fill<S: Source>(
+        &self,
+        image: &mut Image<S>,
+        links: &mut [Link],
+        reporter: &mut Reporter,
+    ) -> Result<Verified> {
         let mut places = Places::new(self.device);
-        let mut chunks = image.chunks().map_err(|e| self.refused(e))?;
+        let mut chunks = image.chunks_over(links).map_err(|e| self.refused(e))?;
         while let Some(chunk) = chunks.next_chunk().map_err(|e| self.refused(e))? {
             places
                 .put(&chunk)

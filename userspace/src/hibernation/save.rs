@@ -7,9 +7,9 @@ use kjump_image::{discard, now, Error as ImageError, Header, Options, Summary, T
 use kjump_target::System;
 
 use super::guards::Watch;
-use super::machine;
 use super::pages::{frames_of, SavedPages};
 use super::request::Request;
+use super::{chain, machine};
 use crate::abort::Abort;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -103,10 +103,17 @@ impl Save<'_> {
         let stream = target.size().is_none();
         // A stream has its guards before its pages.
         let first = if stream { guards()? } else { Vec::new() };
+        // Before an older image goes.
+        let base = self.request.base.as_ref().map(chain::table).transpose();
+        let base = base.map_err(|source| Error::Refused {
+            target: self.name.into(),
+            source,
+        })?;
         let options = Options {
             buffer: BUFFER,
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
+            base,
         };
         let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
         let mut region = 0;
@@ -183,8 +190,11 @@ pub fn header(h: &Handoff, request: &Request, count: u64) -> Header {
         pages: count,
         skipped,
         codec: request.codec,
+        chunk_pages: Header::default().chunk_pages,
         ram,
-        ..Header::default()
+        // Another snapshot may build on it.
+        table: request.snapshot,
+        base: request.base.clone(),
     }
 }
 

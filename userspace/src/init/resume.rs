@@ -45,6 +45,8 @@ pub fn as_asked() -> Result<()> {
         name: &name,
         guard: !request.unguarded,
         retry: request.retry,
+        // One that was booted for this has nothing to lose.
+        spare: request.snapshot,
     };
     let mut reporter = Reporter::new("restoring", false, false);
     let came = restore.run(Place::Opened(Box::new(target)), &mut reporter);
@@ -162,6 +164,7 @@ fn restore(device: &Device, source: &str, spec: &Spec) -> Result<Failed> {
         name: source,
         guard: true,
         retry: false,
+        spare: false,
     };
     let mut reporter = Reporter::new("restoring", false, false);
     Ok(restore.run(Place::Opened(Box::new(target)), &mut reporter))

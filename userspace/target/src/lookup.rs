@@ -47,17 +47,22 @@ impl System {
     /// says that it is: looked at first, but its disks may have other names here. Then all disks
     /// are looked at, for a file at the hint's offset.
     pub fn find_by_image_uuid(&self, uuid: [u8; 16], hint: &Spec) -> Result<Opened> {
+        self.find_image(uuid, hint, Access::Write)
+    }
+
+    /// The same, for what else is to be done with it.
+    pub fn find_image(&self, uuid: [u8; 16], hint: &Spec, access: Access) -> Result<Opened> {
         let has = |opened: Result<Opened>| {
             let mut opened = opened.ok()?;
             (opened.uuid().ok()? == Some(uuid)).then_some(opened)
         };
-        if let Some(opened) = has(self.open(hint, Access::Write)) {
+        if let Some(opened) = has(self.open(hint, access)) {
             return Ok(opened);
         }
         let mut seen = Vec::new();
         for device in self.searched()? {
             seen.push(device.name.clone());
-            if let Some(opened) = has(self.open_at(device, hint.offset(), Access::Write)) {
+            if let Some(opened) = has(self.open_at(device, hint.offset(), access)) {
                 return Ok(opened);
             }
         }

@@ -9,11 +9,11 @@ mod stream;
 use std::fs;
 use std::io;
 
-use kjump_image::{mark_resuming, withdraw, Image, Refusal, Source, Target};
+use kjump_image::{mark_resuming, withdraw, Refusal, Source, Target};
 use kjump_target::System;
 
 use self::stream::{Stream, Survey};
-use super::guards::Watch;
+use super::restore::Checked;
 use crate::abort::hold_signals;
 use crate::cmd::meminfo;
 use crate::device::SnapshotDevice;
@@ -27,18 +27,17 @@ const SPARE: u64 = 6 << 20;
 /// Restores the image, which was checked as far as that goes without reading all of it. Returns only
 /// with an error: then nothing is changed, and the boot can go on.
 pub fn restore<S: Source + Target>(
-    mut image: Image<S>,
-    swap: &Watch,
+    mut checked: Checked<S>,
     name: &str,
     reporter: &mut Reporter,
 ) -> Error {
     hold_signals();
-    let verified = match load(&mut image, name, reporter) {
+    let verified = match load(&mut checked, name, reporter) {
         Ok(loaded) => loaded,
         Err(e) => return e,
     };
     let (device, verified) = verified;
-    let mut target = image.into_source();
+    let (mut target, swap) = (checked.image.into_source(), checked.swap);
     let save = |source| Error::Save {
         target: name.into(),
         source,
@@ -91,7 +90,7 @@ fn room(needed: u64) -> Result<()> {
 
 /// Reads the image twice: to check all of it and learn what it holds, and into the kernel.
 fn load<S: Source>(
-    image: &mut Image<S>,
+    Checked { image, links, .. }: &mut Checked<S>,
     name: &str,
     reporter: &mut Reporter,
 ) -> Result<(SnapshotDevice, kjump_image::Verified)> {
@@ -101,7 +100,7 @@ fn load<S: Source>(
     };
     let header = image.header().clone();
     let mut survey = Survey::new(header.jump_back_entry);
-    let mut chunks = image.chunks().map_err(refused)?;
+    let mut chunks = image.chunks_over(links).map_err(refused)?;
     while let Some(chunk) = chunks.next_chunk().map_err(refused)? {
         chunk.pieces().for_each(|piece| survey.add(&piece));
     }
@@ -116,7 +115,7 @@ fn load<S: Source>(
     stream
         .write_head(here, &mut device)
         .map_err(|e| failed("it does not take the image's head", e))?;
-    let mut chunks = image.chunks().map_err(refused)?;
+    let mut chunks = image.chunks_over(links).map_err(refused)?;
     while let Some(chunk) = chunks.next_chunk().map_err(refused)? {
         for piece in chunk.pieces() {
             stream
