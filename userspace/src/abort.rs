@@ -20,12 +20,13 @@ use signal_hook::flag;
 const KEYS_EVERY: Duration = Duration::from_millis(100);
 
 /// From now on no signal that a user sends ends this program: what it has begun must be ended or
-/// taken back. What cannot be caught is left out.
-pub fn hold_signals() {
+/// taken back. What cannot be caught is left out. The answer tells whether there was one.
+pub fn hold_signals() -> Arc<AtomicBool> {
     let held = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let _ = flag::register(signal, Arc::clone(&held));
     }
+    held
 }
 
 /// Watches for the user's wish to stop, until it is dropped. Ctrl-C, Esc and q on the terminal;

@@ -76,6 +76,12 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Wait for the end of the program that has frozen filesystems, and thaw them
+    #[command(hide = true)]
+    Thaw {
+        /// Descriptors of them.
+        descriptors: Vec<u32>,
+    },
     /// Be PID 1 of a peer's initramfs; does what kjump.do= on the kernel's command line says
     #[command(after_help = crate::init::HELP)]
     Init,

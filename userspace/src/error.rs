@@ -406,6 +406,17 @@ pub enum Error {
         /// As the user named it.
         name: String,
     },
+    /// Others build on it.
+    #[error(
+        "{name}: {by} build on it, and could not be gone back to without it; `kjump image flatten` them \
+         first, or delete them"
+    )]
+    Needed {
+        /// As the user named it.
+        name: String,
+        /// The others' names.
+        by: String,
+    },
     /// What is swapped out is in no snapshot.
     #[error(
         "{swap}: swap is in use, and what lies there would be in no snapshot; use `swapoff {swap}` first"

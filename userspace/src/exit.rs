@@ -45,7 +45,9 @@ Exit codes:
   57  stopped by the user            58  writing or reading the target failed
   60  the kernel's own /dev/snapshot does not take or enter the image
   61  a hook of --with-disks failed, or a filesystem cannot be frozen
-  62  disks are rolled back and memory is not: press reset";
+  62  disks are rolled back and memory is not: press reset
+  63  the base of an incremental snapshot is missing, or is not what it was
+  64  other snapshots build on this one";
 
 impl Error {
     /// The exit code, see [`EXIT_CODES`].
@@ -104,6 +106,7 @@ impl Error {
             Error::Unwatched { .. } | Error::SwapInUse { .. } => 34,
             Error::Hook { .. } | Error::Freeze { .. } => 61,
             Error::DisksGone { .. } => 62,
+            Error::Needed { .. } => 64,
             Error::NoSnapshot { .. } => 50,
             Error::Aborted { .. } => 57,
             Error::Snapshot { .. } => 60,
@@ -120,6 +123,7 @@ fn refused(refusal: &Refusal) -> u8 {
         Refusal::Used { .. } | Refusal::Discarded { .. } => 53,
         Refusal::Foreign { .. } => 54,
         Refusal::Io { .. } => 58,
+        Refusal::Base { .. } => 63,
         // What is of an unknown version, or contradicts itself, is of no more use than what does
         // not match its checksum.
         _ => 52,

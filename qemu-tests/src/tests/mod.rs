@@ -34,6 +34,8 @@ mod refusals;
 mod rungs;
 mod snap;
 mod snap_debug;
+mod snap_base;
+mod snap_frozen;
 mod snapshot_room;
 mod space;
 mod stock;
@@ -135,6 +137,8 @@ pub const ALL: &[Test] = &[
     test("snap", 3600, snap::run),
     test("snap-refused", 900, snap::refused),
     test("snap-debug", 1800, snap_debug::run),
+    test("snap-base", 1800, snap_base::run),
+    test("snap-frozen", 900, snap_frozen::run),
     test("core-tools", 900, core_tools::run),
     test("core-tools-pae", 900, core_tools::pae),
     test("core-places", 900, core_tools::places),

@@ -128,6 +128,27 @@ pub fn refused(story: &Story) -> Result<()> {
         ensure!(vm.sh("cat /run/at")? == "1", "memory is not that of then");
     }
 
+    // Damaged in the middle, where header and tables do not show it: refused, and A goes on.
+    vm.sh("echo 3 >/run/at; guest counter /run/counter >/dev/null 2>&1 &")?;
+    let said = vm.sh("kjump image inspect --json /dev/vdb")?;
+    let inspected: serde_json::Value = serde_json::from_str(&said)?;
+    let bytes = inspected["totals"]["image_bytes"]
+        .as_u64()
+        .context("bytes")?;
+    let middle = bytes / 2;
+    let before = vm.sh(&format!("guest peek /dev/vdb {middle} 1"))?;
+    let other = u8::from_str_radix(before.trim(), 16)? ^ 0x10;
+    vm.sh(&format!("guest poke /dev/vdb {middle} {other:02x}"))?;
+    let command = "kjump rollback /dev/vdb";
+    kjump::refuses(&mut vm, command, exit::DAMAGED, "damaged image")?;
+    ensure!(vm.sh("cat /run/at")? == "3", "A is not what it was");
+    vm.sh("a=$(cat /run/counter); for i in $(seq 100); do [ $(cat /run/counter) != $a ] && exit 0; sleep 0.1; done; exit 1")
+        .context("A does not go on")?;
+    // Mended it is good again: nothing has marked it.
+    vm.sh(&format!("guest poke /dev/vdb {middle} {}", before.trim()))?;
+    rollback(&mut vm, command, &then)?;
+    ensure!(vm.sh("cat /run/at")? == "1", "memory is not that of then");
+
     // Mounted, and the same as then.
     vm.sh("mount -t ext4 /dev/vda /mnt; echo then >/mnt/file; sync")?;
     vm.sh("mount -o remount,ro /mnt")?;
@@ -148,6 +169,8 @@ pub fn refused(story: &Story) -> Result<()> {
     kjump::refuses(&mut vm, command, HOOK, "exit status: 3")?;
     let save = "kjump snapshot --with-disks /dev/vdb";
     kjump::refuses(&mut vm, save, HOOK, "exit status: 3")?;
+    // The one before is still there.
+    vm.sh("kjump image inspect /dev/vdb")?;
     vm.sh("rm /etc/kjump/snapshot.d/10-fails; echo more >/mnt/file; sync")?;
     hook(&mut vm, "10-lazy", &["#!/bin/sh"])?;
     snapshot(&mut vm, save)?;
@@ -182,7 +205,7 @@ pub fn rollback(vm: &mut Vm, command: &str, then: &Waiting) -> Result<String> {
 }
 
 /// Writes a hook.
-fn hook(vm: &mut Vm, name: &str, lines: &[&str]) -> Result<()> {
+pub fn hook(vm: &mut Vm, name: &str, lines: &[&str]) -> Result<()> {
     let path = format!("/etc/kjump/snapshot.d/{name}");
     let lines: Vec<_> = lines.iter().map(|l| format!("'{l}'")).collect();
     let lines = lines.join(" ");

@@ -32,6 +32,10 @@ pub enum What {
     Verify(One),
     /// Give an image up, so that it is never resumed
     Discard(One),
+    /// Make one that needs no base of one that builds on others
+    Flatten(super::flatten::FlattenArgs),
+    /// Write an ELF core of it, for gdb, crash and the like
+    ToElf(super::to_elf::ToElfArgs),
 }
 
 /// An image.
@@ -71,6 +75,8 @@ impl From<String> for Answer {
 /// Does it. A refusal is told as JSON too if that was asked for.
 pub fn run(args: &ImageArgs) -> Result<u8> {
     let (one, result) = match &args.what {
+        What::Flatten(args) => return told(args.json, flatten(args)),
+        What::ToElf(args) => return told(args.json, to_elf(args)),
         What::Inspect(one) => (one, inspect(one)),
         What::Verify(one) => {
             // The verdict alone goes to standard output, unless a program reads along.
@@ -86,14 +92,54 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
             None => Ok(0),
         }
     });
-    if let (true, Err(e)) = (one.json, &refused) {
+    told(one.json, refused)
+}
+
+/// Tells an error to a program, if one asked.
+fn told(json: bool, result: Result<u8>) -> Result<u8> {
+    if let (true, Err(e)) = (json, &result) {
         let object = Json::object([
             ("error", Json::str(e.to_string())),
             ("exit_code", Json::Int(e.exit_code().into())),
         ]);
         say(object.line())?;
     }
-    refused
+    result
+}
+
+fn flatten(args: &super::flatten::FlattenArgs) -> Result<u8> {
+    let totals = super::flatten::run(args)?.totals;
+    let out = args.out.as_ref().unwrap_or(&args.what);
+    if args.json {
+        say(Json::object([("flat", Json::str(out)), ("totals", sums(&totals))]).line())?;
+    } else {
+        let (pages, bytes) = (totals.pages(), totals.image_bytes);
+        say(format_args!(
+            "{out}: {pages} pages in {bytes} bytes, and needs no base"
+        ))?;
+    }
+    Ok(0)
+}
+
+fn to_elf(args: &super::to_elf::ToElfArgs) -> Result<u8> {
+    let written = super::to_elf::run(args)?;
+    let out = args.out.display().to_string();
+    if args.json {
+        let object = Json::object([
+            ("core", Json::str(out)),
+            ("pages", Json::Int(written.pages)),
+            ("segments", Json::Int(written.segments as u64)),
+            ("bytes", Json::Int(written.bytes)),
+        ]);
+        say(object.line())?;
+    } else {
+        let (pages, segments) = (written.pages, written.segments);
+        let bytes = written.bytes;
+        say(format_args!(
+            "{out}: {pages} pages as {segments} segments in {bytes} bytes"
+        ))?;
+    }
+    Ok(0)
 }
 
 fn inspect(one: &One) -> Result<Answer> {

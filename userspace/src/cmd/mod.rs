@@ -6,6 +6,7 @@ pub mod call;
 pub mod core;
 mod doctor;
 pub use doctor::meminfo;
+pub mod flatten;
 pub mod hibernate;
 pub mod image;
 mod inspection;
@@ -23,6 +24,7 @@ pub mod snapshots;
 mod status;
 pub mod target;
 mod times;
+pub mod to_elf;
 pub mod unload;
 mod wait;
 
@@ -55,6 +57,10 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Target(args) => target::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Kexec { arguments } => crate::kexec::run(crate::kexec::Name::Kexec, arguments),
+        Command::Thaw { descriptors } => {
+            crate::snapshots::guardian::run(&descriptors);
+            Ok(0)
+        }
         Command::Init if std::process::id() != 1 => Err(Error::NotInit),
         Command::Init => crate::init::run(),
     }

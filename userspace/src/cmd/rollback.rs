@@ -1,6 +1,8 @@
 //! `kjump rollback`: the peer puts this machine's memory back to a snapshot, and enters it. Returns
 //! only if that was refused.
 
+use std::sync::atomic::AtomicBool;
+
 use kjump_image::{Image, Machine};
 use kjump_target::{Access, Spec, System};
 
@@ -66,7 +68,7 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     rustix::fs::sync();
     let request = look(args, &config, &device, &source)?;
     peer::ready(&device, &config)?;
-    hold_signals();
+    let stop = hold_signals();
     if hooks.is_empty() {
         return Err(ask(args, &device, &request));
     }
@@ -74,7 +76,7 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     let here = watch::collect(&system, config.allow_unknown)?;
     let frozen = Frozen::all(&system, true)?;
     let now = Watch::find(&system, Some(&here), config.allow_unknown)?.record(&system)?;
-    let e = match hooks::run(&hooks, Word::Restore, &args.what) {
+    let e = match hooks::run(&hooks, Word::Restore, &args.what, &stop) {
         Ok(()) => ask(args, &device, &request),
         Err(e) => e,
     };
@@ -82,21 +84,26 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     if guards::check(&system, &now, &args.what).is_ok() {
         return Err(e);
     }
-    let undone = hooks::run(&hooks, Word::Undo, &args.what);
+    // Whatever somebody wants stopped, this is not it.
+    let go_on = AtomicBool::new(false);
+    let undone = hooks::run(&hooks, Word::Undo, &args.what, &go_on);
     match undone.and_then(|()| guards::check(&system, &now, &args.what).map(drop)) {
         Ok(()) => Err(e),
         Err(why) => {
             frozen.leave();
-            Err(Error::DisksGone {
+            let e = Error::DisksGone {
                 first: e.to_string(),
                 then: why.of_a_snapshot().to_string(),
-            })
+            };
+            // Standard error may be on a filesystem that stands still from now on.
+            let _ = std::fs::write("/dev/kmsg", format!("kjump: {e}\n"));
+            Err(e)
         }
     }
 }
 
 /// Where it is, for a kernel that has no filesystems.
-fn source(what: &str, config: &Config) -> Result<String> {
+pub fn source(what: &str, config: &Config) -> Result<String> {
     let system = System::default();
     let at = |place: kjump_target::FilePlace| {
         let device = place.device.path();
@@ -136,6 +143,8 @@ fn look(args: &RollbackArgs, config: &Config, device: &Device, source: &str) -> 
         // Hooks change what would be compared.
         guard: !args.no_guards && !args.common.with_disks,
         retry: args.retry,
+        // The peer reads it all before it writes: it is that which the peer will restore from.
+        spare: false,
     };
     let spec = Spec::parse(source)?;
     let open = || System::default().open(&spec, Access::Read);

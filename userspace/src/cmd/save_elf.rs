@@ -18,6 +18,7 @@ use crate::hibernation::core_map::CoreMap;
 use crate::hibernation::core_mark::Marked;
 use crate::hibernation::elf_headers::Headers;
 use crate::hibernation::guards::Watch;
+use crate::hibernation::old::OldMemory;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::new_uuid;
 use crate::hibernation::save_elf::{NewFile, SaveElf, Written};
@@ -42,7 +43,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     let unknown = request.allow_unknown || args.allow_unknown || args.no_guards;
     let mounted = Watch::find(&system, list, unknown)?;
     let save = SaveElf {
-        device: &device,
+        old: &device,
         handoff: &handoff,
         handoff_at: status.handoff,
         request: &request,
@@ -50,6 +51,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         name: &args.target,
         watched: (!args.no_guards).then_some(&mounted),
         free: args.all,
+        image: None,
     };
     let spec = Spec::parse(&args.target)?;
     let stream = spec == Spec::Stream;
@@ -92,7 +94,7 @@ fn is_device(path: &Path) -> bool {
 }
 
 /// What A's module says for tools. Without it the core can be resumed from all the same.
-fn headers(device: &Device, handoff: &Handoff) -> Headers {
+pub fn headers(device: &dyn OldMemory, handoff: &Handoff) -> Headers {
     let without =
         "the core has no registers and no VMCOREINFO, and tools do not find addresses in it";
     let headers = Headers::read(device, handoff).unwrap_or_else(|e| {
@@ -122,6 +124,21 @@ fn to_file(
              unmount it, and save to another disk"
         )));
     }
+    let absolute = std::path::absolute(path).map_err(io(path))?;
+    remember(&absolute.display().to_string())?;
+    write_file(save, path, progress)
+}
+
+/// The same, whoever is to know of it.
+pub fn write_file(
+    save: &SaveElf,
+    path: &Path,
+    progress: crate::hibernation::save_elf::OnProgress,
+) -> Result<Written> {
+    let io = |path: &Path| {
+        let what = path.display().to_string();
+        move |e| Error::io(&what, e)
+    };
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -132,7 +149,6 @@ fn to_file(
         .open(&part)
         .map_err(io(&part))?;
     let absolute = std::path::absolute(path).map_err(io(path))?;
-    remember(&absolute.display().to_string())?;
     let written = save.run(NewFile(file), progress).and_then(|written| {
         fs::rename(&part, path).map_err(io(path))?;
         let directory = absolute.parent().unwrap_or(Path::new("/"));

@@ -1,6 +1,6 @@
 //! `kjump snapshots`: lists those with names, and deletes them.
 
-use kjump_image::{Image, State, Totals};
+use kjump_image::{uuid, Base, Image, State, Totals};
 
 use super::inspection::word;
 use super::say;
@@ -30,6 +30,9 @@ struct Line {
     /// Seconds since 1970 UTC.
     created: u64,
     totals: Totals,
+    uuid: Option<[u8; 16]>,
+    /// What it builds on, and the name of that, if it has one here.
+    base: Option<(Base, Option<String>)>,
 }
 
 /// Lists or deletes.
@@ -42,16 +45,25 @@ pub fn run(args: &SnapshotsArgs) -> Result<u8> {
     let store = Store::open(&config.snapshots)?;
     if let Some(name) = &args.delete {
         let known = name_of(name)?.ok_or_else(|| Error::NoSnapshot { name: name.clone() })?;
+        let needed_by = match store.image(known) {
+            Ok(image) => store.built_on(&image.header().uuid)?,
+            // Nothing that can be used builds on that.
+            Err(_) => Vec::new(),
+        };
+        if !needed_by.is_empty() {
+            return Err(Error::Needed {
+                name: name.clone(),
+                by: needed_by.join(", "),
+            });
+        }
         store.delete(known)?;
         store.close()?;
         return say(format_args!("{name}: deleted")).map(|()| 0);
     }
-    let lines: Vec<Line> = store
-        .names()?
-        .into_iter()
-        .map(|n| line(&store, n))
-        .collect();
+    let names = store.names()?.into_iter();
+    let mut lines: Vec<Line> = names.map(|n| line(&store, n)).collect();
     store.close()?;
+    name_bases(&mut lines);
     if args.json {
         say(Json::Array(lines.iter().map(json).collect()).line())?;
     } else {
@@ -66,14 +78,27 @@ fn line(store: &Store, name: String) -> Line {
             state: state(&image),
             created: image.header().created,
             totals: image.totals().unwrap_or_default(),
+            uuid: Some(image.header().uuid),
+            base: image.header().base.clone().map(|base| (base, None)),
             name,
         },
         Err(e) => Line {
             state: e.to_string(),
             created: 0,
             totals: Totals::default(),
+            uuid: None,
+            base: None,
             name,
         },
+    }
+}
+
+/// Bases by the names that they have here.
+fn name_bases(lines: &mut [Line]) {
+    let names: Vec<_> = lines.iter().map(|l| (l.uuid, l.name.clone())).collect();
+    for (base, name) in lines.iter_mut().filter_map(|l| l.base.as_mut()) {
+        let found = names.iter().find(|(uuid, _)| *uuid == Some(base.uuid));
+        *name = found.map(|(_, name)| name.clone());
     }
 }
 
@@ -90,31 +115,46 @@ fn json(l: &Line) -> Json {
         ("name", Json::str(&l.name)),
         ("state", Json::str(&l.state)),
         ("created", Json::Int(l.created)),
-        (
-            "pages",
-            Json::Int(l.totals.data_pages + l.totals.zero_pages),
-        ),
+        ("pages", Json::Int(l.totals.pages())),
         ("bytes", Json::Int(l.totals.image_bytes)),
-        ("base", Json::Null),
+        ("base", l.base.as_ref().map_or(Json::Null, base_json)),
+    ])
+}
+
+fn base_json((base, name): &(Base, Option<String>)) -> Json {
+    Json::object([
+        ("name", name.as_ref().map_or(Json::Null, Json::str)),
+        ("uuid", Json::str(uuid(&base.uuid))),
+        ("at", Json::str(&base.at)),
     ])
 }
 
 fn table(lines: &[Line]) -> String {
     let mut text = format!(
-        "{:<20} {:<20} {:>9} {:>12}  STATE\n",
-        "NAME", "TIME (UTC)", "PAGES", "BYTES"
+        "{:<20} {:<20} {:>9} {:>12}  {:<20} STATE\n",
+        "NAME", "TIME (UTC)", "PAGES", "BYTES", "BASE"
     );
     for l in lines {
         text += &format!(
-            "{:<20} {:<20} {:>9} {:>12}  {}\n",
+            "{:<20} {:<20} {:>9} {:>12}  {:<20} {}\n",
             l.name,
             utc(l.created),
-            l.totals.data_pages + l.totals.zero_pages,
+            l.totals.pages(),
             l.totals.image_bytes,
+            base_word(l.base.as_ref()),
             l.state
         );
     }
     text
+}
+
+/// A base for people: its name, or where it was.
+fn base_word(base: Option<&(Base, Option<String>)>) -> &str {
+    match base {
+        None => "-",
+        Some((_, Some(name))) => name,
+        Some((base, None)) => &base.at,
+    }
 }
 
 /// A time as people write it.
@@ -166,15 +206,40 @@ mod tests {
                 image_bytes: 4096,
                 ..Totals::default()
             },
+            uuid: Some([1; 16]),
+            base: None,
         };
         let text = table(std::slice::from_ref(&line));
         assert!(
             text.lines()
                 .nth(1)
                 .unwrap()
-                .contains("3         4096  snapshot"),
+                .contains("3         4096  -                    snapshot"),
             "{text}"
         );
-        assert!(json(&line).line().contains("\"pages\": 3"));
+        let text = json(&line).line();
+        assert!(text.contains("\"pages\": 3") && text.contains("\"base\": null"));
+        // One that builds on it, and one whose base is elsewhere.
+        let on = |uuid| Line {
+            name: "after".into(),
+            state: String::new(),
+            created: 0,
+            totals: Totals::default(),
+            uuid: Some([2; 16]),
+            base: Some((
+                Base {
+                    uuid,
+                    digest: [0; 32],
+                    depth: 1,
+                    at: "/dev/vdc:4096".into(),
+                },
+                None,
+            )),
+        };
+        let mut lines = [line, on([1; 16]), on([3; 16])];
+        name_bases(&mut lines);
+        let bases = lines.each_ref().map(|l| base_word(l.base.as_ref()));
+        assert_eq!(bases, ["-", "before", "/dev/vdc:4096"]);
+        assert!(json(&lines[1]).line().contains("\"name\": \"before\""));
     }
 }

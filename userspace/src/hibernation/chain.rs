@@ -29,7 +29,10 @@ fn find(system: &System, base: &Base) -> Result<Box<dyn Source>, Refusal> {
     match system.find_image(base.uuid, &hint, Access::Read) {
         Ok(opened) => Ok(Box::new(opened)),
         // What is there instead says more than that nothing was found.
-        Err(e) => match system.open(&hint, Access::Read).map(|mut there| there.uuid()) {
+        Err(e) => match system
+            .open(&hint, Access::Read)
+            .map(|mut there| there.uuid())
+        {
             Ok(Ok(Some(other))) => {
                 let there = kjump_image::uuid(&other);
                 Err(base.refusal(format!("was replaced: image {there} is there")))

@@ -6,10 +6,10 @@ use std::io;
 use kjump_abi::Handoff;
 use kjump_core::{Core, Kind, Refusal, Source};
 
-use crate::device::Device;
+use super::old::OldMemory;
 
 /// Old memory, as a source; offsets are physical addresses.
-struct Old<'a>(&'a Device);
+struct Old<'a>(&'a dyn OldMemory);
 
 impl Source for Old<'_> {
     fn size(&self) -> Option<u64> {
@@ -38,11 +38,11 @@ impl Headers {
     /// # Errors
     ///
     /// [`Refusal`], also if they are another kernel's.
-    pub fn read(device: &Device, handoff: &Handoff) -> Result<Self, Refusal> {
+    pub fn read(old: &dyn OldMemory, handoff: &Handoff) -> Result<Self, Refusal> {
         if handoff.elfcorehdr == 0 {
             return Ok(Self::default());
         }
-        let core = Core::read_based(&mut Old(device), handoff.elfcorehdr)?;
+        let core = Core::read_based(&mut Old(old), handoff.elfcorehdr)?;
         let entry = handoff.jump_back_entry;
         match core.kind {
             Kind::Core(note) if note.jump_back_entry == entry => Ok(Self::of(core)),

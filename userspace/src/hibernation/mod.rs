@@ -14,6 +14,7 @@ pub mod go_on;
 pub mod guards;
 pub mod label;
 pub mod machine;
+pub mod old;
 pub mod pages;
 pub mod peer;
 pub mod places;

@@ -97,7 +97,10 @@ impl Request {
         }
         if let Some(base) = &self.base {
             let (uuid, digest) = (hex(&base.uuid), hex(&base.digest));
-            line("base", format!("{uuid}:{digest}:{}:{}", base.depth, base.at));
+            line(
+                "base",
+                format!("{uuid}:{digest}:{}:{}", base.depth, base.at),
+            );
         }
         if let Some(build) = &self.build {
             line("build", hex(build));

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use std::mem::offset_of;
 
 use super::guards::{self, Watch};
-use super::{chain, machine};
 use super::places::Places;
+use super::{chain, machine};
 use crate::abort::hold_signals;
 use crate::device::Device;
 use crate::error::{Error, Result};

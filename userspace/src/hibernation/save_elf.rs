@@ -10,11 +10,11 @@ use kjump_target::System;
 
 use super::elf_headers::Headers;
 use super::guards::Watch;
+use super::old::OldMemory;
 use super::pages::SavedPages;
 use super::request::Request;
 use super::save::header;
 use super::sink::Sink;
-use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// Frames mapped at a time, as for an image.
@@ -26,8 +26,8 @@ const MOST: usize = 2048;
 
 /// What is saved, and as what.
 pub struct SaveElf<'a> {
-    /// The module's device: old memory.
-    pub device: &'a Device,
+    /// Old memory.
+    pub old: &'a dyn OldMemory,
     /// A's handoff block, and where it is.
     pub handoff: &'a Handoff,
     /// See `handoff`.
@@ -42,6 +42,9 @@ pub struct SaveElf<'a> {
     pub watched: Option<&'a Watch>,
     /// Free pages too.
     pub free: bool,
+    /// What an image says of it already, if it is made from one; `request` and `watched` do not
+    /// count then.
+    pub image: Option<&'a ImageNote>,
 }
 
 /// What was written.
@@ -81,7 +84,7 @@ impl SaveElf<'_> {
             source,
         };
         let io = |what| move |source| failed(ImageError::Io { what, source });
-        let read_at = |at: u64, buf: &mut [u8]| self.device.read_at(at, buf);
+        let read_at = |at: u64, buf: &mut [u8]| self.old.read_at(at, buf);
         let pages = SavedPages::read_for_core(&read_at, self.handoff, self.free)
             .map_err(|e| Error::io("the page map of the other kernel", e))?;
         let mut segments = segments(&pages, self.headers, self.handoff);
@@ -95,12 +98,16 @@ impl SaveElf<'_> {
         };
         let stream = target.size().is_none();
         let above = pages.count_from(self.handoff.window_end / PAGE_SIZE);
-        let mut image = ImageNote {
-            header: header(self.handoff, self.request, above),
-            // A stream has its guards before its pages.
-            guards: if stream { guards()? } else { Vec::new() },
+        let mut image = match self.image {
+            Some(image) => image.clone(),
+            None => ImageNote {
+                header: header(self.handoff, self.request, above),
+                // A stream has its guards before its pages.
+                guards: if stream { guards()? } else { Vec::new() },
+            },
         };
-        image.header.codec = Codec::None;
+        let h = &mut image.header;
+        (h.codec, h.pages, h.table, h.base) = (Codec::None, above, false, None);
         let kind = Kind::Core(CoreNote {
             version: 1,
             size: size_of::<CoreNote>() as u32,
@@ -127,7 +134,9 @@ impl SaveElf<'_> {
             .map_err(failed)?;
         let mut sink = writer.finish().map_err(io("the core's memory"))?;
         if let (false, Some(at)) = (stream, layout.image_at) {
-            image.guards = guards()?;
+            if self.image.is_none() {
+                image.guards = guards()?;
+            }
             let bytes = image.encode().map_err(failed)?;
             let again = sink.write_again(at, &bytes);
             again.map_err(io("what the core says of filesystems"))?;
@@ -164,8 +173,8 @@ impl SaveElf<'_> {
                 let region = frame / REGION * REGION;
                 let stop = end.min(region + REGION);
                 let memory = self
-                    .device
-                    .map(region * PAGE_SIZE, (REGION * PAGE_SIZE) as usize, false)
+                    .old
+                    .region(region * PAGE_SIZE, (REGION * PAGE_SIZE) as usize)
                     .map_err(io("mapping the other kernel's memory"))?;
                 let before = frame;
                 while frame < stop {

@@ -1,12 +1,22 @@
 //! Programs that roll disks back together with memory: all executables of a directory, in the order
 //! of their names, each with a word and the snapshot's name.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::fs::{memfd_create, MemfdFlags};
 
 use crate::error::{Error, Result};
+use crate::logger;
+
+/// Between two looks whether a hook has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where they are.
 pub const DIRECTORY: &str = "/etc/kjump/snapshot.d";
@@ -60,28 +70,57 @@ fn list(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs them one after the other; the first that fails ends it.
+/// Runs them one after the other; the first that fails ends it, and so does `stop`, which kills the
+/// one that runs. What they print is shown when filesystems do not stand still any more.
 ///
 /// # Errors
 ///
 /// [`Error::Hook`] with its name and how it ended.
-pub fn run(hooks: &[PathBuf], word: Word, name: &str) -> Result<()> {
+pub fn run(hooks: &[PathBuf], word: Word, name: &str, stop: &AtomicBool) -> Result<()> {
     for hook in hooks {
         let failed = |why: String| Error::Hook {
             hook: hook.display().to_string(),
             word: word.name(),
             why,
         };
-        let ended = Command::new(hook)
-            .args([word.name(), name])
-            .stdin(Stdio::null())
-            .status()
-            .map_err(|e| failed(crate::error::plain(&e)))?;
+        let ended = one(hook, word, name, stop).map_err(|e| failed(crate::error::plain(&e)))?;
+        let Some(ended) = ended else {
+            return Err(failed("stopped by a signal".into()));
+        };
         if !ended.success() {
             return Err(failed(ended.to_string()));
         }
     }
     Ok(())
+}
+
+/// Runs one, with its output kept in memory; `None` if it was stopped.
+fn one(hook: &Path, word: Word, name: &str, stop: &AtomicBool) -> io::Result<Option<ExitStatus>> {
+    let mut output = File::from(memfd_create("hook", MemfdFlags::CLOEXEC)?);
+    let mut child = Command::new(hook)
+        .args([word.name(), name])
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?)
+        .spawn()?;
+    let ended = loop {
+        if let Some(ended) = child.try_wait()? {
+            break Some(ended);
+        }
+        if stop.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        sleep(LOOK);
+    };
+    let mut said = Vec::new();
+    output.rewind()?;
+    output.read_to_end(&mut said)?;
+    for line in String::from_utf8_lossy(&said).lines() {
+        logger::line(format_args!("{}: {line}", hook.display()));
+    }
+    Ok(ended)
 }
 
 #[cfg(test)]
@@ -103,12 +142,16 @@ mod tests {
         hook(&dir, "20-second", &say(2), 0o755);
         hook(&dir, "10-first", &say(1), 0o755);
         hook(&dir, "README", "no program", 0o644);
-        run(&list(&dir), Word::Save, "x").unwrap();
+        let on = AtomicBool::new(false);
+        run(&list(&dir), Word::Save, "x", &on).unwrap();
         hook(&dir, "15-fails", "#!/bin/sh\nexit 3\n", 0o755);
-        let e = run(&list(&dir), Word::Restore, "x").unwrap_err();
+        let e = run(&list(&dir), Word::Restore, "x", &on).unwrap_err();
+        hook(&dir, "00-slow", "#!/bin/sh\nexec sleep 1000\n", 0o755);
+        let stopped = run(&list(&dir), Word::Undo, "x", &AtomicBool::new(true)).unwrap_err();
         let text = fs::read_to_string(&log).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(text, "1 save x\n2 save x\n1 restore x\n");
+        assert!(stopped.to_string().contains("by a signal"), "{stopped}");
         let e = e.to_string();
         assert!(e.contains("15-fails restore: exit status: 3"), "{e}");
         assert!(list(Path::new("/nonexistent")).is_empty());

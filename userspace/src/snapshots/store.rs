@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use kjump_guard::{probe_kind, Kind};
-use kjump_image::{worst_case, Image, Progress};
+use kjump_image::{table_size, worst_case, Image, Progress};
 use kjump_target::{Access, FilePlace, Opened, Spec, System};
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
 
@@ -110,13 +110,12 @@ impl Store {
         Ok(names)
     }
 
-    /// Makes the file of a name, large enough for what memory holds now.
+    /// Makes the file of a name, of `size` bytes.
     ///
     /// # Errors
     ///
     /// A name that is taken, no room, a filesystem that does not do.
-    pub fn create(&self, name: &str, json: bool) -> Result<()> {
-        let size = room_needed()?;
+    pub fn create(&self, name: &str, size: u64, json: bool) -> Result<()> {
         // Standard output is for the outcome.
         let mut reporter = Reporter::new("writing", json, !json);
         let total = size.div_ceil(4096);
@@ -130,6 +129,21 @@ impl Store {
             ControlFlow::Continue(())
         });
         Ok(made.map(drop)?)
+    }
+
+    /// The names of those that build on the image with this UUID.
+    ///
+    /// # Errors
+    ///
+    /// A directory that cannot be read.
+    pub fn built_on(&self, uuid: &[u8; 16]) -> Result<Vec<String>> {
+        let mut names = self.names()?;
+        names.retain(|name| {
+            let image = self.image(name).ok();
+            let base = image.and_then(|i| i.header().base.clone());
+            base.is_some_and(|base| base.uuid == *uuid)
+        });
+        Ok(names)
     }
 
     /// Where the file of a name lies.
@@ -187,7 +201,7 @@ impl Drop for Store {
 }
 
 /// Bytes that a snapshot taken now may take at most.
-fn room_needed() -> Result<u64> {
+pub fn room_needed() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").map_err(|e| Error::io("/proc/meminfo", e))?;
     let map = crate::loader::memmap::read()?;
     let all: u64 = crate::hibernation::machine::ram_above(&map, 0)
@@ -197,7 +211,7 @@ fn room_needed() -> Result<u64> {
     let free = kib(&text, "MemFree:").unwrap_or(0) / 4;
     let pages = all.saturating_sub(free) + MARGIN;
     // The file's own map of blocks is in front: a megabyte is more than it ever takes.
-    Ok(worst_case(pages, 32) + (1 << 20))
+    Ok(worst_case(pages, 32) + table_size(pages) + (1 << 20))
 }
 
 fn kib(text: &str, key: &str) -> Option<u64> {

@@ -135,6 +135,18 @@ impl System {
         sync_directory(path).map_err(io("writing its directory"))
     }
 
+    /// Puts such a file in the place of another one, which is gone then.
+    pub fn replace(&self, from: &Path, to: &Path) -> Result<()> {
+        let failed = |path: &Path| io(format!("{}: making it writable", path.display()));
+        let file = File::open(from).map_err(io(from.display().to_string()))?;
+        let old = File::open(to).map_err(io(to.display().to_string()))?;
+        Pin::unset(&file).map_err(failed(from))?;
+        Pin::unset(&old).map_err(failed(to))?;
+        fs::rename(from, to).map_err(io(to.display().to_string()))?;
+        Pin::set(&file).map_err(failed(to))?;
+        sync_directory(to).map_err(io("writing its directory"))
+    }
+
     /// Where a file lies that [`create`](Self::create) made. Its filesystem is asked, and the device
     /// read there.
     pub fn locate(&self, path: &Path) -> Result<FilePlace> {

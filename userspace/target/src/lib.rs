@@ -45,7 +45,7 @@ pub use file::FilePlace;
 pub use kjump_image::{Extent, Source, Target};
 pub use listed::{Listed, Piece, Reader};
 pub use map::MAX_EXTENTS;
-pub use mounts::InUse;
+pub use mounts::{InUse, Place};
 pub use opened::Opened;
 pub use spec::{DeviceSpec, Spec};
 pub use system::System;

@@ -19,6 +19,18 @@ pub struct InUse {
     pub fstype: String,
     /// Where it is mounted, once if it is mounted more often; `swap`.
     pub mount_point: String,
+    /// All places where it is mounted, in whatever mount namespace; none of swap.
+    pub places: Vec<Place>,
+}
+
+/// A place where a filesystem is mounted, as this process may reach it. Something else may be mounted
+/// over it: what is opened there is to be compared with the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The path, through the root of a process of its namespace where that is another one.
+    pub path: PathBuf,
+    /// `st_dev` of what is there, major and minor: the device's, but of Btrfs one of its own.
+    pub number: (u32, u32),
 }
 
 /// A line of mountinfo.
@@ -41,16 +53,22 @@ impl System {
         let devices = self.block_devices()?;
         let types = self.text("/proc/filesystems");
         let mut list = Vec::new();
-        for text in self.mountinfos()? {
+        for (root, text) in self.mountinfos()? {
             for mount in text.lines().filter_map(parse_mount) {
                 let Some(device) = self.device_of(&mount, &devices, &types)? else {
                     continue;
+                };
+                let inside = mount.mount_point.trim_start_matches('/');
+                let place = Place {
+                    path: root.join(inside),
+                    number: (mount.major, mount.minor),
                 };
                 add(
                     &mut list,
                     self.below_loop(device),
                     mount.fstype,
                     mount.mount_point,
+                    Some(place),
                 );
             }
         }
@@ -83,14 +101,16 @@ impl System {
                 self.below_loop(device),
                 "swap".into(),
                 "swap".into(),
+                None,
             );
         }
         Ok(list)
     }
 
-    /// The mount table of each namespace that a process has. Without root rights it is one's own.
-    fn mountinfos(&self) -> Result<Vec<String>> {
-        let mut texts = vec![self.must("/proc/self/mountinfo")?];
+    /// The mount table of each namespace that a process has, and the root of that process. Without
+    /// root rights it is one's own.
+    fn mountinfos(&self) -> Result<Vec<(PathBuf, String)>> {
+        let mut texts = vec![("/".into(), self.must("/proc/self/mountinfo")?)];
         let namespace = |pid: &str| {
             let link = self.path("/proc").join(pid).join("ns/mnt");
             fs::read_link(link).ok()
@@ -101,7 +121,8 @@ impl System {
                 continue;
             }
             if namespace(&pid).is_some_and(|ns| seen.insert(ns)) {
-                texts.push(self.text(format!("/proc/{pid}/mountinfo")));
+                let of = |what| format!("/proc/{pid}/{what}");
+                texts.push((of("root").into(), self.text(of("mountinfo"))));
             }
         }
         Ok(texts)
@@ -158,15 +179,23 @@ fn unknown(mount_point: &str, source: &str) -> Error {
     }
 }
 
-fn add(list: &mut Vec<InUse>, device: Option<BlockDevice>, fstype: String, mount_point: String) {
+fn add(
+    list: &mut Vec<InUse>,
+    device: Option<BlockDevice>,
+    fstype: String,
+    mount_point: String,
+    place: Option<Place>,
+) {
     let Some(device) = device else { return };
-    let known = |u: &InUse| (u.device.major, u.device.minor) == (device.major, device.minor);
-    if !list.iter().any(known) {
-        list.push(InUse {
+    let known = |u: &&mut InUse| (u.device.major, u.device.minor) == (device.major, device.minor);
+    match list.iter_mut().find(known) {
+        Some(known) => known.places.extend(place),
+        None => list.push(InUse {
             device,
             fstype,
             mount_point,
-        });
+            places: place.into_iter().collect(),
+        }),
     }
 }
 

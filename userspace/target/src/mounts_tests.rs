@@ -116,6 +116,17 @@ fn other_namespaces_count() {
     fake.link("mnt:[2]", "proc/7/ns/mnt");
     let list = mounts(&fake, &["8:1 / / rw - ext4 /dev/sda1 rw"]).unwrap();
     assert_eq!(list[1], entry("sda2", "ext4", "/in-a-container"));
+    let places = |n: usize| {
+        fake.system().mounted_filesystems().unwrap()[n]
+            .places
+            .clone()
+    };
+    let place = |path: &str, minor| Place {
+        path: path.into(),
+        number: (8, minor),
+    };
+    assert_eq!(places(0), [place("/", 1)]);
+    assert_eq!(places(1), [place("/proc/7/root/in-a-container", 2)]);
     fake.put("proc/8/mountinfo", "nonsense\n - - \n");
     fake.link("mnt:[3]", "proc/8/ns/mnt");
     assert_eq!(mounts(&fake, &[]).unwrap().len(), 1);
