@@ -10,6 +10,7 @@ pub mod figures;
 mod hibernation;
 mod jumps;
 mod peers;
+mod snapshots;
 mod switches;
 
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub struct Options {
     /// Calls of each kind
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     calls: u32,
-    /// Only one of them: jumps, switches, peers, calls, hibernation, dumps
+    /// Only one of them: jumps, switches, peers, calls, hibernation, dumps, snapshots
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
@@ -60,6 +61,8 @@ enum Part {
     Hibernation,
     /// Saving from a peer, by kjump and by others.
     Dumps,
+    /// Snapshots, whole and of what has changed, and going back to them.
+    Snapshots,
 }
 
 /// A part's code.
@@ -68,13 +71,14 @@ type Measure = fn(&Story, &Options) -> Result<()>;
 /// Measures, and prints the figures.
 pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
-    let parts: [(Part, &str, Measure); 6] = [
+    let parts: [(Part, &str, Measure); 7] = [
         (Part::Jumps, "bench-jumps", jumps::run),
         (Part::Switches, "bench-switches", switches::run),
         (Part::Peers, "bench-peers", peers::run),
         (Part::Calls, "bench-calls", calls::run),
         (Part::Hibernation, "bench-hibernation", hibernation::run),
         (Part::Dumps, "bench-dumps", dumps::run),
+        (Part::Snapshots, "bench-snapshots", snapshots::run),
     ];
     for (part, name, measure) in parts {
         if options.only.is_some_and(|only| only != part) {
@@ -85,6 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
             Part::Calls => 300 + 20 * u64::from(options.calls),
             Part::Switches | Part::Dumps => 3600,
+            Part::Snapshots => 3600 * options.fill.len() as u64,
             Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };
         let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;

@@ -34,7 +34,7 @@ pub fn run(story: &Story) -> Result<()> {
     // What the command and the hook say goes to a filesystem that stands still.
     vm.sh("mount -t ext4 /dev/vda /mnt")?;
     hook(&mut vm, "10-talks", &["#!/bin/sh", "echo this is $1 of $2"])?;
-    let (then, _) = snapshot(&mut vm, &format!("kjump -v {} >/mnt/said 2>&1", &SAVE[6..]))?;
+    snapshot(&mut vm, &format!("kjump -v {} >/mnt/said 2>&1", &SAVE[6..]))?;
     let said = vm.sh("cat /mnt/said")?;
     ensure!(said.contains("this is save of /dev/vdb"), "{said}");
     ensure!(said.contains("pages in"), "{said}");
@@ -67,18 +67,19 @@ pub fn run(story: &Story) -> Result<()> {
     vm.sh("umount /mnt")?;
     // In another namespace it can.
     vm.sh("umount /mnt; mkdir -p /run/inner")?;
-    vm.sh("unshare -m sh -c 'mount -t ext4 /dev/vda /run/inner && echo x >/run/inside; exec sleep 1000' & echo $! >/run/inner.pid; while [ ! -e /run/inside ]; do sleep 0.1; done")?;
-    hook(
-        &mut vm,
-        "10-talks",
-        &[
-            "#!/bin/sh",
-            "cat /proc/$(cat /run/inner.pid)/root/run/inner/said >/dev/null",
-        ],
-    )?;
+    vm.sh("unshare -m sh -c 'mount -t ext4 /dev/vda /run/inner && echo x >/run/inside; exec sleep 1000' >/dev/null 2>&1 & echo $! >/run/inner.pid; while [ ! -e /run/inside ]; do sleep 0.1; done")?;
+    // Who freezes it once more is told that it is.
+    let lines = [
+        "#!/bin/sh",
+        "inner=/proc/$(cat /run/inner.pid)/root/run/inner",
+        "if fsfreeze --freeze $inner; then fsfreeze --unfreeze $inner; exit 1; fi",
+    ];
+    hook(&mut vm, "10-talks", &lines)?;
     snapshot(&mut vm, SAVE)?;
-    vm.sh("kill $(cat /run/inner.pid)")?;
-    drop(then);
+    let inner = "/proc/$(cat /run/inner.pid)/root/run/inner";
+    vm.sh(&format!(
+        "echo y >{inner}/after; kill $(cat /run/inner.pid)"
+    ))?;
     vm.power_off()
 }
 
