@@ -189,6 +189,14 @@ pub fn refuses(vm: &mut Vm, command: &str, code: i32, words: &str) -> Result<()>
     Ok(())
 }
 
+/// Bytes of the image that is at a target.
+pub fn image_bytes(vm: &mut Vm, target: &str) -> Result<u64> {
+    let said = vm.sh(&format!("kjump image inspect --json {target}"))?;
+    let inspected: Value = serde_json::from_str(&said)?;
+    let bytes = inspected["totals"]["image_bytes"].as_u64();
+    bytes.with_context(|| format!("no sums: {said}"))
+}
+
 /// The power button, pressed from outside, arrives at A's input layer.
 pub fn power_button(vm: &mut Vm) -> Result<()> {
     let find = "grep -l 'Power Button' /sys/class/input/event*/device/name | head -1 | cut -d/ -f5";

@@ -36,6 +36,7 @@ mod snap;
 mod snap_debug;
 mod snap_base;
 mod snap_frozen;
+mod snap_qcow2;
 mod snapshot_room;
 mod space;
 mod stock;
@@ -139,6 +140,7 @@ pub const ALL: &[Test] = &[
     test("snap-debug", 1800, snap_debug::run),
     test("snap-base", 1800, snap_base::run),
     test("snap-frozen", 900, snap_frozen::run),
+    test("snap-qcow2", 900, snap_qcow2::run),
     test("core-tools", 900, core_tools::run),
     test("core-tools-pae", 900, core_tools::pae),
     test("core-places", 900, core_tools::places),

@@ -130,12 +130,7 @@ pub fn refused(story: &Story) -> Result<()> {
 
     // Damaged in the middle, where header and tables do not show it: refused, and A goes on.
     vm.sh("echo 3 >/run/at; guest counter /run/counter >/dev/null 2>&1 &")?;
-    let said = vm.sh("kjump image inspect --json /dev/vdb")?;
-    let inspected: serde_json::Value = serde_json::from_str(&said)?;
-    let bytes = inspected["totals"]["image_bytes"]
-        .as_u64()
-        .context("bytes")?;
-    let middle = bytes / 2;
+    let middle = kjump::image_bytes(&mut vm, "/dev/vdb")? / 2;
     let before = vm.sh(&format!("guest peek /dev/vdb {middle} 1"))?;
     let other = u8::from_str_radix(before.trim(), 16)? ^ 0x10;
     vm.sh(&format!("guest poke /dev/vdb {middle} {other:02x}"))?;

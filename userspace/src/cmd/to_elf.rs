@@ -1,6 +1,5 @@
 //! `kjump image to-elf`: of an image, an ELF core for gdb, crash and the like.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 
 use kjump_abi::{Handoff, PAGE_SIZE};
@@ -60,12 +59,12 @@ pub fn run(args: &ToElfArgs) -> Result<Written> {
     };
 
     // Standard output is for the outcome.
-    let reporter = RefCell::new(Reporter::new("reading", args.json, !args.json));
+    let mut reporter = Reporter::new("reading", args.json, !args.json);
     let mut abort = Abort::watch();
     let mut chunks = image.chunks_over(&mut links).map_err(refused)?;
     while let Some(chunk) = chunks.next_chunk().map_err(refused)? {
         chunk.pieces().try_for_each(|p| spool.put(&p)).map_err(io)?;
-        reporter.borrow_mut().update(&chunks.progress());
+        reporter.update(&chunks.progress());
         if abort.requested() {
             let verb = "image to-elf";
             return Err(Error::Aborted { verb });

@@ -190,11 +190,11 @@ pub fn header(h: &Handoff, request: &Request, count: u64) -> Header {
         pages: count,
         skipped,
         codec: request.codec,
-        chunk_pages: Header::default().chunk_pages,
         ram,
         // Another snapshot may build on it.
         table: request.snapshot,
         base: request.base.clone(),
+        ..Header::default()
     }
 }
 
