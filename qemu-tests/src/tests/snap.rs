@@ -137,7 +137,7 @@ pub fn refused(story: &Story) -> Result<()> {
     let command = "kjump rollback /dev/vdb";
     kjump::refuses(&mut vm, command, exit::DAMAGED, "damaged image")?;
     ensure!(vm.sh("cat /run/at")? == "3", "A is not what it was");
-    vm.sh("a=$(cat /run/counter); for i in $(seq 100); do [ $(cat /run/counter) != $a ] && exit 0; sleep 0.1; done; exit 1")
+    vm.sh("(a=$(cat /run/counter); for i in $(seq 100); do [ $(cat /run/counter) != $a ] && exit 0; sleep 0.1; done; exit 1)")
         .context("A does not go on")?;
     // Mended it is good again: nothing has marked it.
     vm.sh(&format!("guest poke /dev/vdb {middle} {}", before.trim()))?;

@@ -126,7 +126,7 @@ fn back(vm: &mut Vm, name: &str, then: &Waiting, number: u32) -> Result<()> {
     }
     let next = number + 1;
     vm.sh(&format!("test ! -e /run/data{next}"))?;
-    vm.sh("a=$(cat /run/counter); for i in $(seq 100); do [ $(cat /run/counter) != $a ] && exit 0; sleep 0.1; done; exit 1")
+    vm.sh("(a=$(cat /run/counter); for i in $(seq 100); do [ $(cat /run/counter) != $a ] && exit 0; sleep 0.1; done; exit 1)")
         .context("the counter stands still")?;
     Ok(())
 }
