@@ -436,7 +436,7 @@ pub enum Error {
         why: String,
     },
     /// A filesystem cannot be made to stand still.
-    #[error("{path}: {why}; --with-disks needs all filesystems to stand still")]
+    #[error("{path}: {why}; for a snapshot all filesystems must stand still")]
     Freeze {
         /// Where it is mounted.
         path: String,

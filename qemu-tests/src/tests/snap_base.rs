@@ -148,7 +148,7 @@ fn quietly(vm: &mut Vm, command: &str) -> Result<()> {
 
 /// Two of the chain as cores: the task that came between them is in the later one only.
 fn look_with_gdb(story: &Story, vm: &mut Vm, cores: &Path) -> Result<()> {
-    vm.sh("mkdir -p /cores; mount -t ext2 /dev/vdb /cores")?;
+    vm.sh("mkdir -p /cores; mount /dev/vdb /cores")?;
     for name in ["s1", "s3"] {
         quietly(vm, &format!("kjump image to-elf {name} /cores/{name}.elf"))?;
     }

@@ -19,7 +19,7 @@ impl Before {
     pub fn of(opened: &mut Opened, target: &str) -> Result<Self> {
         let mut block = Aligned::new(kjump_image::PAGE).map_err(|source| Error::Save {
             target: target.into(),
-            source,
+            source: source.into(),
         })?;
         let read = opened.read_at(0, block.bytes_mut());
         read.map_err(|e| Error::io(target, e))?;
