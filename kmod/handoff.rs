@@ -17,6 +17,8 @@ const COVERED: usize = offset_of!(Handoff, mailbox);
 /// What A has to tell that only the load knows; physical addresses, bytes.
 pub(crate) struct Contents {
     pub(crate) window_end: u32,
+    /// The peer's own; empty if there is none.
+    pub(crate) own: Range,
     pub(crate) jump_back_entry: u32,
     pub(crate) list: u32,
     pub(crate) page_map: u32,
@@ -52,6 +54,7 @@ pub(crate) fn fill(block: &mut Handoff, contents: &Contents) -> Result {
     block.fingerprint = u64::from(ranges_crc(block)) | (u64::from(arch::fingerprint()) << 32);
     block.load_uuid = sys::random();
     block.window_end = contents.window_end.into();
+    block.own = contents.own;
     block.jump_back_entry = contents.jump_back_entry.into();
     block.list = contents.list.into();
     block.page_map = contents.page_map.into();
@@ -124,6 +127,7 @@ pub(crate) fn check(block: &Handoff) -> core::result::Result<(), &'static str> {
         block.list,
         block.page_map,
         block.peer_map,
+        block.own.start,
     ];
     if addresses.iter().any(|&address| address >= 1 << 32) {
         return Err("it points beyond 4 GiB");
@@ -133,6 +137,16 @@ pub(crate) fn check(block: &Handoff) -> core::result::Result<(), &'static str> {
         .any(|&address| address < block.window_end)
     {
         return Err("it points into the window");
+    }
+    let own = block.own;
+    if own.start > own.end || own.end > 1 << 32 || (own.end != 0 && own.start < block.window_end) {
+        return Err("the peer's own window makes no sense");
+    }
+    if [block.jump_back_entry, block.list]
+        .iter()
+        .any(|&address| own.start <= address && address < own.end)
+    {
+        return Err("it points into the peer's own window");
     }
     Ok(())
 }

@@ -57,9 +57,13 @@ impl Kimgcore {
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` if it goes one way; `E2BIG` for more runs of pages than a core can have;
+    /// `EOPNOTSUPP` if it goes one way, or has a window of its own, which could not be had again;
+    /// `E2BIG` for more runs of pages than a core can have;
     /// `ENOMEM`.
     pub(crate) fn new(load: &mut Load, changes: u32) -> Result<Self> {
+        if load.own.is_some() {
+            return Err(EOPNOTSUPP);
+        }
         let mut contents = contents(load)?;
         let mut runs = KVVec::new();
         let mut pages = 0u64;

@@ -22,6 +22,7 @@ mod list;
 mod load;
 mod old;
 mod oneway;
+mod own;
 mod page_map;
 mod pages;
 mod panic;

@@ -11,6 +11,7 @@ use crate::handoff;
 use crate::jump::Side;
 use crate::list::ExchangeList;
 use crate::oneway;
+use crate::own::OwnWindow;
 use crate::page_map::{Counts, PageMap};
 use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
 use crate::vmcore::CoreHeaders;
@@ -38,6 +39,7 @@ pub(crate) struct WindowLoad {
     headers: Option<CoreHeaders>,
     label: KVec<u8>,
     window_end: u32,
+    own: Option<OwnWindow>,
 }
 
 /// A load that can be jumped to.
@@ -52,6 +54,8 @@ pub(crate) struct Load {
     label: KVec<u8>,
     /// Bytes; 0 if the load goes one way.
     pub(crate) window_end: u32,
+    /// What the peer has beside the window.
+    pub(crate) own: Option<OwnWindow>,
     /// Physical address where the peer is entered next.
     target: u32,
     /// Completed round trips.
@@ -109,15 +113,24 @@ impl Preparation {
     ///
     /// # Errors
     ///
-    /// Those of [`window::check_end`]; `ENOMEM`.
+    /// Those of [`window::check_end`] and [`OwnWindow::new`]; `ENOMEM`.
     pub(crate) fn new(request: &mut abi::Prepare) -> Result<Self> {
         if request.flags & abi::PREPARE_ONE_WAY != 0 {
             request.jump_back_entry = 0;
             request.handoff = 0;
             request.elfcorehdr = 0;
+            request.own_start = 0;
             return Ok(Self::OneWay(oneway::Staged::new()));
         }
-        let load = WindowLoad::new(window::check_end(request.window_end)?)?;
+        let end = window::check_end(request.window_end)?;
+        // First, while memory is in the largest pieces.
+        let own = if request.flags & abi::PREPARE_OWN_WINDOW != 0 {
+            Some(OwnWindow::new(request.own_size, end)?)
+        } else {
+            None
+        };
+        let load = WindowLoad::new(end, own)?;
+        request.own_start = load.own.as_ref().map_or(0, |own| own.range().start);
         request.jump_back_entry = load.gate.entry().into();
         request.handoff = load.handoff.phys().into();
         request.elfcorehdr = load.headers.as_ref().map_or(0, CoreHeaders::phys).into();
@@ -165,6 +178,7 @@ impl Preparation {
                     headers: None,
                     label: KVec::new(),
                     window_end: 0,
+                    own: None,
                     target: entry,
                     jumps: 0,
                 }
@@ -176,7 +190,10 @@ impl Preparation {
 }
 
 impl WindowLoad {
-    fn new(window_end: u32) -> Result<Self> {
+    fn new(window_end: u32, own: Option<OwnWindow>) -> Result<Self> {
+        let own_range = own
+            .as_ref()
+            .map_or_else(abi::Range::default, OwnWindow::range);
         let below = Below(window_end / PAGE_SIZE as u32);
         let mut source = PageSource::new(&below);
         let mut gate = Gate::new(&mut source)?;
@@ -195,6 +212,7 @@ impl WindowLoad {
             block.view_mut(),
             &handoff::Contents {
                 window_end,
+                own: own_range,
                 jump_back_entry: gate.entry(),
                 list: list.phys(),
                 page_map: page_map.phys(),
@@ -215,7 +233,7 @@ impl WindowLoad {
             window_end: window_end.into(),
             fingerprint: block.view::<Handoff>().fingerprint,
         };
-        let headers = CoreHeaders::new(&list, &note, &mut source)?;
+        let headers = CoreHeaders::new(&list, &note, own_range, &mut source)?;
         let at = headers.as_ref().map_or(0, CoreHeaders::phys);
         handoff::core_headers(block.view_mut(), at);
         gate.publish(block.phys());
@@ -232,41 +250,63 @@ impl WindowLoad {
             headers,
             label: KVec::new(),
             window_end,
+            own,
         })
     }
 
-    /// Copies a segment to the shadow.
+    /// Copies a segment to the shadow, or to where the peer has a window of its own.
     ///
     /// # Errors
     ///
-    /// `EADDRNOTAVAIL` for a page outside the window's RAM, or page 0; `EADDRINUSE` for one that
+    /// `EADDRNOTAVAIL` for a page outside the windows' RAM, or page 0; `EADDRINUSE` for one that
     /// another segment has; `EFAULT` for contents that cannot be read.
     fn segment(&mut self, mut destination: Destination) -> Result {
         for frame in destination.frames.clone() {
-            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
-            if self.list.is_fixed(index) {
-                return Err(EADDRNOTAVAIL);
-            }
-            if self.list.is_theirs(index) {
+            if self.is_taken(frame)? {
                 return Err(EADDRINUSE);
             }
         }
         for frame in destination.frames.clone() {
-            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
-            destination.fill(self.list.shadow_mut(index))?;
+            destination.fill(self.page_mut(frame)?)?;
         }
         for frame in destination.frames {
-            let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
-            self.list.set_theirs(index);
+            if !self.own.as_mut().is_some_and(|own| own.take(frame)) {
+                let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+                self.list.set_theirs(index);
+            }
         }
         Ok(())
     }
 
+    /// Whether a segment is for `frame`.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL` if none may be.
+    fn is_taken(&self, frame: u32) -> Result<bool> {
+        if let Some(taken) = self.own.as_ref().and_then(|own| own.is_taken(frame)) {
+            return Ok(taken);
+        }
+        let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+        if self.list.is_fixed(index) {
+            return Err(EADDRNOTAVAIL);
+        }
+        Ok(self.list.is_theirs(index))
+    }
+
+    /// Where the contents of `frame` go.
+    fn page_mut(&mut self, frame: u32) -> Result<&mut Page> {
+        if let Some(page) = self.own.as_mut().and_then(|own| own.page_mut(frame)) {
+            return Ok(page);
+        }
+        let index = self.list.find(frame).ok_or(EADDRNOTAVAIL)?;
+        Ok(self.list.shadow_mut(index))
+    }
+
     fn commit(self, entry: u32) -> Result<Load> {
-        self.list
-            .find(entry / PAGE_SIZE as u32)
-            .filter(|&index| self.list.is_theirs(index))
-            .ok_or(EADDRNOTAVAIL)?;
+        if !self.is_taken(entry / PAGE_SIZE as u32)? {
+            return Err(EADDRNOTAVAIL);
+        }
         let Self {
             gate,
             list,
@@ -276,6 +316,7 @@ impl WindowLoad {
             headers,
             label,
             window_end,
+            own,
         } = self;
         Ok(Load {
             gate,
@@ -286,6 +327,7 @@ impl WindowLoad {
             headers,
             label,
             window_end,
+            own,
             target: entry,
             jumps: 0,
         })
@@ -313,8 +355,26 @@ impl Load {
         let maps = u32::from(self.handoff.is_some())
             + u32::from(self.peer_map.is_some())
             + self.page_map.as_ref().map_or(0, PageMap::pages)
-            + self.headers.as_ref().map_or(0, CoreHeaders::pages);
+            + self.headers.as_ref().map_or(0, CoreHeaders::pages)
+            + self.own.as_ref().map_or(0, OwnWindow::pages);
         Gate::PAGES + (self.list.len() + self.list.list_pages()) as u32 + maps
+    }
+
+    /// The peer's own window; empty if it has none.
+    pub(crate) fn own_range(&self) -> abi::Range {
+        self.own
+            .as_ref()
+            .map_or_else(abi::Range::default, OwnWindow::range)
+    }
+
+    /// The page that has what the peer has at `frame`, if it wants that kept.
+    pub(crate) fn peer_page(&mut self, frame: u32) -> Option<&mut Page> {
+        if let Some(page) = self.own.as_mut().and_then(|own| own.page_mut(frame)) {
+            return Some(page);
+        }
+        let index = self.list.find(frame)?;
+        (self.list.is_theirs(index) && !self.list.is_fixed(index))
+            .then(|| self.list.shadow_mut(index))
     }
 
     /// Readies the next entry into the peer, with `command` for it.
@@ -400,7 +460,8 @@ impl Side for Load {
             window::mark_ours(&mut self.list);
         }
         if let Some(map) = &mut self.page_map {
-            map.mark(&self.list);
+            let own = self.own.as_ref().map_or(0..0, OwnWindow::frames);
+            map.mark(&self.list, own);
         }
         if let Some(headers) = &mut self.headers {
             headers.note_registers();

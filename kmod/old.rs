@@ -4,7 +4,7 @@
 //!
 //! An address above the window is itself. One in the window is in the shadow, and the exchange
 //! list says where; a page that was free over there was not backed up and reads as zeros. What is
-//! not that kernel's RAM is not there.
+//! not that kernel's RAM is not there, nor is what it gave this kernel as its own.
 //!
 //! Claimed memory (see `claim`) goes by the same way: RAM that belongs to no kernel that runs, to
 //! be written with what a saved kernel left there.
@@ -30,6 +30,8 @@ struct Old {
     shadow: KVVec<u32>,
     ram: [Range; HANDOFF_RANGES],
     ram_count: usize,
+    /// RAM over there that is this kernel's own.
+    own: Range,
     zero: Page,
     /// Claimed, not another kernel's.
     writable: bool,
@@ -90,6 +92,7 @@ pub(crate) fn take(block: &Handoff) -> Result {
         shadow,
         ram: block.ram,
         ram_count: block.ram_count as usize,
+        own: block.own,
         zero: Page::new()?,
         writable: false,
     };
@@ -111,6 +114,7 @@ pub(crate) fn take_claimed(ranges: &[Range]) -> Result {
         shadow: KVVec::new(),
         ram,
         ram_count: count,
+        own: Range { start: 0, end: 0 },
         zero: Page::new()?,
         writable: true,
     };
@@ -172,11 +176,8 @@ impl Old {
             return Err(ENXIO);
         }
         let address = frame as u64 * PAGE_SIZE as u64;
-        let ram = &self.ram[..self.ram_count];
-        if !ram
-            .iter()
-            .any(|range| range.start <= address && address < range.end)
-        {
+        let inside = |range: &Range| range.start <= address && address < range.end;
+        if inside(&self.own) || !self.ram[..self.ram_count].iter().any(inside) {
             return Err(ENXIO);
         }
         Ok(frame as u32)

@@ -9,11 +9,13 @@
 //! stable and the bits are filled in.
 //!
 //! Left out are free pages; what is no RAM; pages that must not be read (offline, guard, poisoned
-//! by hardware); and the shadow, whose contents are the window's and are saved as such.
+//! by hardware); the shadow, whose contents are the window's and are saved as such; and what is the
+//! peer's own, who runs in it.
 
 use crate::list::ExchangeList;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
 use crate::sys::memory::{self, FrameKind, FreeFill};
+use core::ops::Range;
 use kernel::prelude::*;
 
 /// Frames whose bits fit a page.
@@ -30,7 +32,7 @@ pub(crate) struct Counts {
     pub(crate) free: u32,
     /// Not to be read.
     pub(crate) unreadable: u32,
-    /// Pages of the shadow.
+    /// Pages of the shadow, and of the peer's own window.
     pub(crate) shadow: u32,
 }
 
@@ -90,8 +92,9 @@ impl PageMap {
         self.counts
     }
 
-    /// Fills in the bits. Interrupts are off, and this is the only CPU.
-    pub(crate) fn mark(&mut self, list: &ExchangeList) {
+    /// Fills in the bits; `own` are frames of the peer's own. Interrupts are off, and this is the
+    /// only CPU.
+    pub(crate) fn mark(&mut self, list: &ExchangeList, own: Range<u32>) {
         for page in self.bits.iter_mut() {
             page.words_mut().fill(0);
         }
@@ -114,12 +117,14 @@ impl PageMap {
                 frame += length;
             }
         }
-        list.for_each_shadow(|frame| {
+        let mut theirs = |frame| {
             if self.clear(frame) {
                 counts.shadow += 1;
                 counts.saved -= 1;
             }
-        });
+        };
+        list.for_each_shadow(&mut theirs);
+        own.for_each(theirs);
         // Page 0 has the firmware's data; Linux does not count it as RAM.
         self.set_run(0, 1);
         counts.saved += 1;

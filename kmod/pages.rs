@@ -140,7 +140,7 @@ impl Forbidden for Nowhere {
 }
 
 /// The largest block that is asked for: 4 MiB, which the buddy allocator has as its largest too.
-const LARGEST: u32 = 10;
+pub(crate) const LARGEST: u32 = 10;
 
 /// Hands out pages outside what is forbidden: where many are expected, in blocks, so that what is
 /// made of them is in few pieces.

@@ -190,6 +190,13 @@ impl Peer {
         self.window_end
     }
 
+    /// What this kernel has of the other's RAM beside the window; empty if nothing.
+    pub(crate) fn own(&self) -> abi::Range {
+        self.block
+            .as_ref()
+            .map_or_else(abi::Range::default, |memory| block_of(memory).own)
+    }
+
     /// The command word of the last entry.
     pub(crate) fn command(&self) -> u32 {
         self.block

@@ -8,7 +8,7 @@
 //! VMCOREINFO, the registers of the CPU that jumps, and the jump-back entry, which makes a copy of
 //! `/proc/vmcore` something that can be resumed. All of it is one contiguous piece of memory.
 
-use crate::abi::{CoreNote, HANDOFF_RANGES, NOTE_CORE, NOTE_NAME};
+use crate::abi::{CoreNote, Range, HANDOFF_RANGES, NOTE_CORE, NOTE_NAME};
 use crate::elf::{self, Load, EHDR_SIZE, PHDR_SIZE};
 use crate::list::ExchangeList;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
@@ -29,7 +29,7 @@ pub(crate) struct CoreHeaders {
 }
 
 impl CoreHeaders {
-    /// Describes this kernel's memory, with the contents of the window where `list` says. `None`
+    /// Describes this kernel's memory but `own`, with the contents of the window where `list` says. `None`
     /// if there is no contiguous memory for it, or it would be in too many pieces.
     ///
     /// # Errors
@@ -38,9 +38,10 @@ impl CoreHeaders {
     pub(crate) fn new(
         list: &ExchangeList,
         note: &CoreNote,
+        own: Range,
         source: &mut PageSource<'_>,
     ) -> Result<Option<Self>> {
-        let loads = loads(list, note.window_end as u32)?;
+        let loads = loads(list, note.window_end as u32, own)?;
         if loads.len() + 1 > MOST {
             return Ok(None);
         }
@@ -109,8 +110,9 @@ impl CoreHeaders {
     }
 }
 
-/// What there is of RAM, by addresses: the window's from the list, what is above it as it is.
-fn loads(list: &ExchangeList, window_end: u32) -> Result<KVVec<Load>> {
+/// What there is of RAM, by addresses: the window's from the list, what is above it as it is, less
+/// what is the peer's own.
+fn loads(list: &ExchangeList, window_end: u32, own: Range) -> Result<KVVec<Load>> {
     let mut loads: KVVec<Load> = KVVec::new();
     let page = PAGE_SIZE as u64;
     list.for_each(|window, shadow| {
@@ -129,7 +131,12 @@ fn loads(list: &ExchangeList, window_end: u32) -> Result<KVVec<Load>> {
         let start = (u64::from(*first) * page).max(window_end.into());
         let end = u64::from(*end) * page;
         // Memory without a fixed address is not mixed with memory that has one.
-        for (start, end) in [(start, end.min(low_end)), (start.max(low_end), end)] {
+        let pieces = [
+            (start, end.min(low_end).min(own.start)),
+            (start.max(own.end), end.min(low_end)),
+            (start.max(low_end), end),
+        ];
+        for (start, end) in pieces {
             if start < end {
                 elf::extend(&mut loads, start, start, end - start, virt(start))?;
             }

@@ -16,7 +16,10 @@ use kernel::uaccess::{UserPtr, UserSlice};
 /// owns the load; `EPERM` under lockdown; `ENOSPC`; those of [`Preparation::new`].
 pub(crate) fn prepare(opener: Opener, request: &mut abi::Prepare) -> Result {
     lockdown()?;
-    if request.flags & !abi::PREPARE_ONE_WAY != 0 {
+    let own = request.flags & abi::PREPARE_OWN_WINDOW != 0;
+    let one_way = request.flags & abi::PREPARE_ONE_WAY != 0;
+    let known = abi::PREPARE_ONE_WAY | abi::PREPARE_OWN_WINDOW;
+    if request.flags & !known != 0 || (own && one_way) || (!own && request.own_size != 0) {
         return Err(EOPNOTSUPP);
     }
     let mut session = SESSION.lock();

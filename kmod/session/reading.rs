@@ -95,12 +95,10 @@ pub(crate) fn read_peer(
     while done < size {
         let at = at.checked_add(done as u64).ok_or(EOVERFLOW)?;
         let frame = u32::try_from(at / PAGE_SIZE as u64).ok();
-        let index = frame.and_then(|frame| load.list.find(frame));
-        let Some(index) = index.filter(|&i| load.list.is_theirs(i) && !load.list.is_fixed(i))
-        else {
+        let Some(page) = frame.and_then(|frame| load.peer_page(frame)) else {
             break;
         };
-        let bytes = &load.list.shadow_mut(index).bytes_mut()[at as usize % PAGE_SIZE..];
+        let bytes = &page.bytes_mut()[at as usize % PAGE_SIZE..];
         let want = bytes.len().min(size - done);
         let took = copy(&bytes[..want]);
         done += took;

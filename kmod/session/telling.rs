@@ -5,6 +5,7 @@
 use super::{Opener, Place, State, SESSION, SYMBOLS, TESTING};
 use crate::abi;
 use crate::load::Load;
+use crate::own::OwnWindow;
 use crate::sys::{self, symbols::Symbols};
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
@@ -52,6 +53,7 @@ pub(crate) fn status(opener: Opener, status: &mut abi::Status) {
         }
         Some(State::Peer(peer)) => {
             status.window_end = peer.window_end().into();
+            status.own = peer.own();
             status.jump_back_entry = peer.entry().into();
             status.handoff = peer.block_phys().into();
             abi::STATE_PEER
@@ -66,8 +68,10 @@ pub(crate) fn status(opener: Opener, status: &mut abi::Status) {
 fn describe(status: &mut abi::Status, load: &Load) {
     status.window_end = load.window_end.into();
     status.handoff = load.handoff_phys().into();
-    status.window_pages = load.list.len() as u32;
-    status.shadow_pages = load.list.len() as u32;
+    status.own = load.own_range();
+    let own = load.own.as_ref().map_or(0, OwnWindow::pages);
+    status.window_pages = load.list.len() as u32 + own;
+    status.shadow_pages = status.window_pages;
     status.kept_pages = load.kept_pages();
     if let Some(counts) = load.counts() {
         status.saved_pages = counts.saved;
@@ -126,6 +130,7 @@ impl Place {
             jumps: load.jumps,
             last_status: self.last.last_status,
             reserved: 0,
+            own: load.own_range(),
         })
     }
 }

@@ -95,7 +95,7 @@ pub struct LoadArgs {
     pub load: Load,
     /// The file is a peer that `kjump peer dump` wrote, or a copy of /proc/kimgcore: it is entered
     /// where it was left
-    #[arg(long, conflicts_with_all = ["initrd", "append", "window", "one_way"])]
+    #[arg(long, conflicts_with_all = ["initrd", "append", "window", "own_window", "one_way"])]
     pub peer: bool,
     /// A name for it: several kernels can be loaded, and stay resident, under different names
     #[arg(long = "as", value_name = "NAME", value_parser = parse::load_name, default_value = "", hide_default_value = true)]
@@ -146,6 +146,11 @@ pub struct Load {
     #[arg(long, value_name = "SIZE", value_parser = parse::size,
         default_value_t = DEFAULT_WINDOW_END, hide_default_value = true)]
     pub window: u64,
+    /// The peer's memory is RAM of its own, in one piece of this size [16M if none is given], and the
+    /// 640 KiB at 0: a switch exchanges no more than those
+    #[arg(long, value_name = "SIZE", value_parser = parse::size, num_args = 0..=1,
+        require_equals = true, default_missing_value = "16M", conflicts_with_all = ["window", "one_way"])]
+    pub own_window: Option<u64>,
     /// Keep nothing: the kernel takes the whole machine and never comes back
     #[arg(long)]
     pub one_way: bool,
@@ -253,6 +258,15 @@ mod tests {
         );
         assert!(!l.peer && parse("kjump load --peer kimgcore").is_ok());
         assert!(parse("kjump load --peer kimgcore --window 16M").is_err());
+        let own = |line: &str| match parse(line) {
+            Ok(Command::Load(l)) => l.load.own_window,
+            _ => panic!("{line}"),
+        };
+        assert_eq!(own("kjump load k"), None);
+        assert_eq!(own("kjump load --own-window k"), Some(16 << 20));
+        assert_eq!(own("kjump load --own-window=24M k"), Some(24 << 20));
+        assert!(parse("kjump load k --own-window --window 16M").is_err());
+        assert!(parse("kjump load --peer kimgcore --own-window").is_err());
         assert!(matches!(parse("kjump jump a-b"), Ok(Command::Jump(j)) if j.which.name == "a-b"));
         assert!(parse("kjump unload a/b").unwrap_err().contains("letters"));
         assert!(parse("kjump wait --present --status 1").is_err());

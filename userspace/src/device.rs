@@ -151,6 +151,19 @@ impl Device {
         Ok(p)
     }
 
+    /// Starts a load whose peer has the shared memory below 640 KiB and `size` bytes of its own.
+    pub fn prepare_own(&self, size: u64) -> std::result::Result<Prepare, Errno> {
+        let mut p = Prepare {
+            version: ABI_VERSION,
+            flags: abi::PREPARE_OWN_WINDOW,
+            window_end: abi::SHARED_WINDOW_END,
+            own_size: size,
+            ..Default::default()
+        };
+        call(&self.0, &mut p)?;
+        Ok(p)
+    }
+
     /// Adds a segment: `data`, then zeros up to `memsz`, at `mem`.
     pub fn segment(&self, data: &[u8], mem: u64, memsz: u64) -> std::result::Result<(), Errno> {
         let mut s = Segment {

@@ -119,6 +119,36 @@ pub enum Error {
          is exchanged with; unload a peer, or use less"
     )]
     NoRoom(u64),
+    /// There is no RAM for a window of its own.
+    #[error(
+        "{verb}: no room for another window: {} MiB in one piece are not free; free memory, `kjump unload` \
+         another peer, or use a smaller --own-window",
+        size.div_ceil(1 << 20)
+    )]
+    NoOwnRoom {
+        /// The command.
+        verb: &'static str,
+        /// Bytes that were asked for.
+        size: u64,
+    },
+    /// What a peer with a window of its own cannot do.
+    #[error(
+        "{verb}: the peer has a window of its own, where no kernel boots to resume; `kjump unload` it, and \
+         load one without --own-window"
+    )]
+    OwnWindow {
+        /// The command.
+        verb: &'static str,
+    },
+    /// A kernel that runs at one address only.
+    #[error(
+        "the kernel runs at {at:#x} and nowhere else, so it can have no window of its own; load it without \
+         --own-window, or use a bzImage with CONFIG_RELOCATABLE"
+    )]
+    NotRelocatable {
+        /// Where.
+        at: u64,
+    },
     /// The file is neither a bzImage nor a 32-bit ELF.
     #[error("{}: not a kernel: {why}; give a bzImage or a 32-bit x86 ELF (vmlinux)", path.display())]
     NotKernel {
@@ -152,7 +182,7 @@ pub enum Error {
     },
     /// The kernel needs memory that the window does not have.
     #[error(
-        "the kernel does not fit: it needs {need:#x} bytes at {at:#x} or above; use --window \
+        "the kernel does not fit: it needs {need:#x} bytes at {at:#x} or above; use \
          {window}, or a kernel with a lower CONFIG_PHYSICAL_START"
     )]
     KernelDoesNotFit {
@@ -160,13 +190,13 @@ pub enum Error {
         need: u64,
         /// Lowest address at which it runs.
         at: u64,
-        /// A window that would do, in the syntax of `--window`.
+        /// The option with a window that would do.
         window: String,
     },
     /// The initrd needs more memory than is left.
     #[error(
         "the initrd does not fit: {missing} bytes are missing (of {size}); use a smaller initrd \
-         or a larger --window"
+         or a larger window"
     )]
     InitrdDoesNotFit {
         /// Bytes of the initrd.
@@ -188,13 +218,13 @@ pub enum Error {
     #[error("no usable memory map: {0}")]
     MemoryMap(String),
     /// The module says EDOM.
-    #[error("window of zero size: the peer needs memory; use --window 16M")]
+    #[error("window of zero size: the peer needs memory; such as 16M")]
     WindowZero,
     /// The module says EINVAL to a window.
-    #[error("window {0:#x} is not page-aligned: use a multiple of 4096, such as --window 16M")]
+    #[error("window {0:#x} is not page-aligned: use a multiple of 4096, such as 16M")]
     WindowUnaligned(u64),
     /// The module says ERANGE.
-    #[error("window {0:#x} is larger than low memory: use a smaller --window")]
+    #[error("window {0:#x} is larger than low memory: use a smaller one")]
     WindowTooLarge(u64),
     /// The module says EADDRNOTAVAIL.
     #[error("segment {mem:#x}+{memsz:#x} lies outside the window's RAM; {hint}")]

@@ -12,7 +12,7 @@ use core::mem::{offset_of, size_of};
 
 /// Version of the ioctls below; in the first field of each argument. A module refuses another
 /// with `EPROTONOSUPPORT`.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The device's path.
 pub const DEVICE: &str = "/dev/kjump";
@@ -22,6 +22,10 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// Where a window ends unless the user says otherwise: 16 MiB.
 pub const DEFAULT_WINDOW_END: u64 = 16 << 20;
+
+/// Where the window of a peer ends that has a range of its own besides: 640 KiB, without which no
+/// kernel boots on a PC.
+pub const SHARED_WINDOW_END: u64 = 0xa_0000;
 
 /// `_IOWR('k', nr, T)` as `include/uapi/asm-generic/ioctl.h` computes it.
 const fn iowr<T>(nr: u32) -> u32 {
@@ -110,6 +114,8 @@ pub struct Listed {
     pub last_status: u32,
     /// 0.
     pub reserved: u32,
+    /// RAM that is the peer's own and not exchanged; empty if it has none.
+    pub own: Range,
 }
 
 /// Argument of [`IOC_PREPARE`].
@@ -130,9 +136,17 @@ pub struct Prepare {
     /// Out: physical address of ELF core headers of this kernel's memory, for the peer's
     /// `elfcorehdr=`; 0 with [`PREPARE_ONE_WAY`], or if there was no contiguous memory for them.
     pub elfcorehdr: u64,
+    /// In: with [`PREPARE_OWN_WINDOW`] bytes of the range that is the peer's own, a multiple of the
+    /// page size; else must be 0.
+    pub own_size: u64,
+    /// Out: physical address of that range, or 0.
+    pub own_start: u64,
 }
 /// [`Prepare::flags`]: nothing is preserved, segments may lie in any RAM, nobody comes back.
 pub const PREPARE_ONE_WAY: u32 = 1;
+/// [`Prepare::flags`]: beside the window the peer gets a range of RAM that is its own as long as it
+/// is loaded. It lies above the window, in one piece, and is not exchanged.
+pub const PREPARE_OWN_WINDOW: u32 = 2;
 
 /// Argument of [`IOC_SEGMENT`]: `bufsz` bytes at `buf`, then zeros up to `memsz`, go to `mem`.
 #[repr(C)]
@@ -447,6 +461,9 @@ pub struct Status {
     pub stamps: [u64; STAMP_COUNT],
     /// Why the peer came back, if it said so in words; NUL-terminated.
     pub reason: [u8; REASON_SIZE],
+    /// RAM that is the peer's own and not exchanged; empty if it has none. Counted among
+    /// `window_pages` and `shadow_pages`.
+    pub own: Range,
 }
 /// [`Status::flags`]: what is loaded goes one way.
 pub const STATUS_FLAG_ONE_WAY: u32 = 1;
@@ -550,6 +567,9 @@ pub struct Handoff {
     /// Physical address of the ELF core headers of A's memory, as in [`Prepare::elfcorehdr`]; 0 if
     /// there are none. A peer that A did not boot has another on its command line.
     pub elfcorehdr: u64,
+    /// RAM of A's that is the peer's own beside the window, and not exchanged; empty if there is
+    /// none. For the peer it is no memory of A's.
+    pub own: Range,
     /// Zeros.
     pub reserved: [u8; HANDOFF_RESERVED],
     /// Outside the checksum: written by either side at each crossing.
@@ -557,7 +577,7 @@ pub struct Handoff {
 }
 /// Bytes that a handoff block has for a request, its NUL included.
 pub const REQUEST_SIZE: usize = 2560;
-const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - REQUEST_SIZE - 8 - 256;
+const HANDOFF_RESERVED: usize = 4096 - 176 - 16 * HANDOFF_RANGES - REQUEST_SIZE - 8 - 16 - 256;
 
 /// The last 256 bytes of a handoff block.
 #[repr(C)]
@@ -708,8 +728,10 @@ pub const fn crc32(crc: u32, bytes: &[u8]) -> u32 {
 const _: () = {
     assert!(crc32(0, b"123456789") == 0xcbf4_3926);
     assert!(RUNGS.len() == RUNG_COUNT && STAMP_LEAVE == RUNG_COUNT + 1);
-    assert!(size_of::<Prepare>() == 40 && offset_of!(Prepare, elfcorehdr) == 32);
-    assert!(size_of::<Select>() == 40 && size_of::<List>() == 24 && size_of::<Listed>() == 64);
+    assert!(size_of::<Prepare>() == 56 && offset_of!(Prepare, elfcorehdr) == 32);
+    assert!(offset_of!(Prepare, own_size) == 40 && offset_of!(Prepare, own_start) == 48);
+    assert!(size_of::<Select>() == 40 && size_of::<List>() == 24 && size_of::<Listed>() == 80);
+    assert!(offset_of!(Listed, own) == 64);
     assert!(size_of::<Label>() == 24 && size_of::<CoreNote>() == 40);
     assert!(size_of::<PeerNote>() == 48 && offset_of!(PeerNote, crc) == 44);
     assert!(offset_of!(Prepare, window_end) == 8 && offset_of!(Prepare, handoff) == 24);
@@ -722,13 +744,15 @@ const _: () = {
     assert!(size_of::<Claim>() == 24 && size_of::<Enter>() == 40);
     assert!(offset_of!(Claim, ranges) == 16 && offset_of!(Enter, entry) == 8);
     assert!(offset_of!(Enter, fail_at) == 24);
-    assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128);
+    assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128 + 16);
+    assert!(offset_of!(Status, own) == 104 + 8 * STAMP_COUNT + 128);
     assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
     assert!(offset_of!(Status, stamps) == 104);
     assert!(size_of::<Handoff>() == 4096);
     assert!(offset_of!(Handoff, release) == 32 && offset_of!(Handoff, fingerprint) == 96);
     assert!(offset_of!(Handoff, load_uuid) == 160 && offset_of!(Handoff, ram) == 176);
     assert!(offset_of!(Handoff, request) == 1200 && offset_of!(Handoff, elfcorehdr) == 3760);
+    assert!(offset_of!(Handoff, own) == 3768);
     assert!(offset_of!(Handoff, mailbox) == 4096 - 256 && size_of::<Mailbox>() == 256);
     assert!(size_of::<ControlSlot>() == 16 && size_of::<Range>() == 16);
     assert!(size_of::<ListEntry>() == 8 && size_of::<ListPage>() == 4096);

@@ -89,6 +89,10 @@ pub fn decode_handoff(page: &[u8]) -> Result<Box<Handoff>, Refusal> {
         ram,
         request: bytes(page, offset_of!(Handoff, request)),
         elfcorehdr: long(offset_of!(Handoff, elfcorehdr)),
+        own: Range {
+            start: long(offset_of!(Handoff, own)),
+            end: long(offset_of!(Handoff, own) + 8),
+        },
         reserved: bytes(page, offset_of!(Handoff, reserved)),
         mailbox: Mailbox {
             command: word(mail(offset_of!(Mailbox, command))),

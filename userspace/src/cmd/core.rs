@@ -238,6 +238,7 @@ fn through_peer<S: Source>(
             initrd: Some(initrd.path()),
             append: config.command_line(&own),
             window,
+            own_window: None,
             one_way: false,
             below: None,
         },

@@ -98,7 +98,7 @@ fn map() -> Check {
     match memmap::read() {
         Err(e) => check(false, "memory map", e.to_string()),
         Ok(map) => {
-            let ram: u64 = memmap::ram(&memmap::for_window(&map, DEFAULT_WINDOW_END))
+            let ram: u64 = memmap::ram(&memmap::for_window(&map, DEFAULT_WINDOW_END, None))
                 .map(|(start, end)| end - start)
                 .sum();
             let what = format!("{} KiB of RAM below 16 MiB", ram / 1024);

@@ -67,7 +67,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     // What speaks against it is to be said before a peer is loaded.
     watch::collect(&system, config.allow_unknown)?;
     let target = system.open_in_a(&spec, args.force)?;
-    peer::ready(&device, &config)?;
+    peer::ready(&device, &config, VERB)?;
 
     let watched = watch::collect(&system, config.allow_unknown)?;
     let request = request(&config, &spec, &target, watched)?;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use kjump_abi::PREPARE_ONE_WAY;
+use kjump_abi::{PREPARE_ONE_WAY, SHARED_WINDOW_END};
 use object::read::ReadCache;
 use rustix::io::Errno;
 
@@ -36,9 +36,20 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
     } else {
         (0, Some(args.window))
     };
-    let prepared = device
-        .prepare(flags, args.window)
-        .map_err(|e| prepare_error(e, args.window))?;
+    let prepared = match args.own_window {
+        Some(size) => device
+            .prepare_own(size)
+            .map_err(|e| own_window_error(e, size))?,
+        None => device
+            .prepare(flags, args.window)
+            .map_err(|e| prepare_error(e, args.window))?,
+    };
+    let own = args
+        .own_window
+        .map(|size| (prepared.own_start, prepared.own_start + size));
+    let window_end = args
+        .own_window
+        .map_or(window_end, |_| Some(SHARED_WINDOW_END));
 
     if !args.one_way {
         let release = peer::release_of(&args.kernel);
@@ -70,6 +81,7 @@ pub fn load(device: &Device, args: &Load) -> Result<()> {
             command_line,
             map: &map,
             window_end,
+            own,
             floor: 0,
             below: args.below,
             own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),
@@ -198,6 +210,14 @@ pub fn prepare_error(errno: Errno, window: u64) -> Error {
     }
 }
 
+/// What it says to a window of the peer's own.
+fn own_window_error(errno: Errno, size: u64) -> Error {
+    match errno {
+        Errno::NOMEM => Error::NoOwnRoom { verb: VERB, size },
+        other => prepare_error(other, size),
+    }
+}
+
 fn segment_error(errno: Errno, mem: u64, memsz: u64, window_end: Option<u64>) -> Error {
     match errno {
         Errno::ADDRNOTAVAIL => {
@@ -243,6 +263,8 @@ mod tests {
         );
         let taken = prepare_error(Errno::EXIST, 0x1000).of_name("full");
         assert!(taken.exit_code() == 7 && taken.to_string().contains("called full "));
+        assert_eq!(own_window_error(Errno::NOMEM, 1).exit_code(), 12);
+        assert_eq!(own_window_error(Errno::RANGE, 1).exit_code(), 22);
         let segment = |e| segment_error(e, 0x200_0000, 0x1001, Some(16 << 20));
         let code = |e| segment(e).exit_code();
         assert_eq!(

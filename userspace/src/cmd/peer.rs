@@ -46,7 +46,7 @@ pub fn run(args: &PeerArgs) -> Result<u8> {
 }
 
 fn dump(file: &Path) -> Result<u8> {
-    let mut from = File::open(KIMGCORE).map_err(nothing_loaded)?;
+    let mut from = File::open(KIMGCORE).map_err(not_readable)?;
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
@@ -73,6 +73,15 @@ fn dump(file: &Path) -> Result<u8> {
     let kib = written? >> 10;
     say(format_args!("{}: {kib} KiB", file.display()))?;
     Ok(0)
+}
+
+/// Why the file cannot be opened.
+fn not_readable(e: io::Error) -> Error {
+    let own = Device::open().is_ok_and(|d| d.status().is_ok_and(|s| s.own.end != 0));
+    match own && e.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) {
+        true => Error::OwnWindow { verb: "peer dump" },
+        false => nothing_loaded(e),
+    }
 }
 
 /// The file is not there while nothing is loaded, or is without contents.

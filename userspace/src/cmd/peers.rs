@@ -1,7 +1,7 @@
 //! `kjump peers`: what is loaded, by name.
 
 use kjump_abi as abi;
-use kjump_abi::{Listed, PAGE_SIZE};
+use kjump_abi::{Listed, Range, PAGE_SIZE};
 
 use super::say;
 use crate::cli;
@@ -34,8 +34,32 @@ fn state(l: &Listed) -> &'static str {
     }
 }
 
-fn mib(l: &Listed) -> u64 {
-    l.window_end >> 20
+/// What is exchanged for it, as people say it.
+fn window(l: &Listed) -> String {
+    match l.window_end {
+        n if n >= 1 << 20 || n == 0 => format!("{} MiB", n >> 20),
+        n => format!("{} KiB", n >> 10),
+    }
+}
+
+/// What it has besides, where there is anything.
+fn own(l: &Listed) -> String {
+    let bytes = l.own.end.saturating_sub(l.own.start);
+    match bytes {
+        0 => String::new(),
+        _ => format!("  {} MiB at {:#x}", bytes.div_ceil(1 << 20), l.own.start),
+    }
+}
+
+/// The same for programs.
+pub fn own_json(own: &Range) -> Json {
+    if own.end == 0 {
+        return Json::Null;
+    }
+    Json::object([
+        ("start", Json::Str(format!("{:#x}", own.start))),
+        ("bytes", Json::Int(own.end.saturating_sub(own.start))),
+    ])
 }
 
 fn kept(l: &Listed) -> u64 {
@@ -43,18 +67,23 @@ fn kept(l: &Listed) -> u64 {
 }
 
 fn table(loads: &[Listed]) -> String {
+    let title = match loads.iter().any(|l| l.own.end != 0) {
+        true => "  its own",
+        false => "",
+    };
     let mut out = format!(
-        "{:<16} {:<9} {:>7} {:>9} {:>6}\n",
+        "{:<16} {:<9} {:>7} {:>9} {:>6}{title}\n",
         "name", "state", "window", "kept", "jumps"
     );
     for l in loads {
         let name = parse::text(&l.name);
         let name = if name.is_empty() { "-" } else { &name };
-        let (mib, kib) = (mib(l), kept(l));
+        let (window, kib) = (window(l), kept(l));
         out += &format!(
-            "{name:<16} {:<9} {mib:>3} MiB {kib:>5} KiB {:>6}\n",
+            "{name:<16} {:<9} {window:>7} {kib:>5} KiB {:>6}{}\n",
             state(l),
-            l.jumps
+            l.jumps,
+            own(l)
         );
     }
     out
@@ -65,6 +94,7 @@ fn json(l: &Listed) -> Json {
         ("name", Json::Str(parse::text(&l.name))),
         ("state", Json::str(state(l))),
         ("window_bytes", Json::Int(l.window_end)),
+        ("own_window", own_json(&l.own)),
         ("kept_kib", Json::Int(kept(l))),
         ("jumps", Json::Int(l.jumps.into())),
     ])
@@ -90,7 +120,17 @@ mod tests {
         assert!(lines[1].starts_with("lean ") && lines[1].contains("resident"));
         assert!(lines[1].contains(" 16 MiB") && lines[1].ends_with(" 7"));
         assert!(lines[2].starts_with("- ") && lines[2].contains("loaded"));
-        assert!(json(&l).to_string().contains("16048"));
+        assert!(json(&l).to_string().contains("16048") && lines[0].ends_with("jumps"));
+        l.window_end = abi::SHARED_WINDOW_END;
+        l.own = Range {
+            start: 0x140_0000,
+            end: 0x240_0000,
+        };
+        let text = table(&[l]);
+        assert!(text.contains(" 640 KiB ") && text.ends_with(" 16 MiB at 0x1400000
+"));
+        let json = json(&l).to_string();
+        assert!(json.contains("0x1400000") && json.contains("16777216"));
         let gone = Listed {
             state: abi::STATE_GONE,
             ..l

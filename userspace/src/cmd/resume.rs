@@ -97,7 +97,7 @@ fn resume(args: &ResumeArgs) -> Result<String> {
     }
     let device = Device::open_as_root()?;
     let request = look(args, &config, &device, &source, &spec)?;
-    peer::ready(&device, &config)?;
+    peer::ready(&device, &config, VERB)?;
     let command = parse::command(VERB).unwrap_or_default();
     match peer::ask(&device, VERB, command, &request, &args.way)? {
         Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),

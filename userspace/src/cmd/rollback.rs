@@ -67,7 +67,7 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     // What this kernel has not written yet must not come after the comparison.
     rustix::fs::sync();
     let request = look(args, &config, &device, &source)?;
-    peer::ready(&device, &config)?;
+    peer::ready(&device, &config, VERB)?;
     let stop = hold_signals();
     if hooks.is_empty() {
         return Err(ask(args, &device, &request));

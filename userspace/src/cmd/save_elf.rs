@@ -34,6 +34,9 @@ const MADE_BLOCKS: &str = "/run/kjump-core-blocks-";
 pub fn run(args: &SaveArgs) -> Result<u8> {
     let device = Device::open_as_root()?;
     let handoff = device.handoff().map_err(|e| Error::from_errno("save", e))?;
+    if handoff.own.end != 0 {
+        return Err(Error::OwnWindow { verb: "save" });
+    }
     let status = device.status().map_err(|e| Error::from_errno("save", e))?;
     let mut request = Request::parse(&handoff.request).unwrap_or_default();
     request.image = new_uuid().map_err(|e| Error::io("a UUID for the core", e))?;

@@ -149,7 +149,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
     let system = System::default();
     // What speaks against it is to be said before a peer is loaded or a file made.
     watch::collect(&system, config.allow_unknown)?;
-    peer::ready(&device, &config)?;
+    peer::ready(&device, &config, VERB)?;
     let snapshot = Snapshot {
         args,
         config: &config,

@@ -87,6 +87,10 @@ fn table(s: &Status, others: (u64, u64)) -> String {
             window
         },
     );
+    if s.own.end != 0 {
+        let own = format!("{:#x}-{:#x}, not exchanged", s.own.start, s.own.end);
+        line("own window", own);
+    }
     line("jump-back entry", address(s.jump_back_entry));
     line("handoff", address(s.handoff));
     line("peer entry", address(s.peer_entry));
@@ -171,6 +175,7 @@ fn json(s: &Status, others: (u64, u64)) -> Json {
             ),
         ),
         ("window_end", Json::Str(format!("{:#x}", s.window_end))),
+        ("own_window", super::peers::own_json(&s.own)),
         ("jump_back_entry", Json::address(s.jump_back_entry)),
         ("handoff", Json::address(s.handoff)),
         ("peer_entry", Json::address(s.peer_entry)),

@@ -43,6 +43,7 @@ pub fn start(device: &Device, target: &mut Opened, claimed: bool) -> Result<()> 
         command_line: bundle.command_line.clone(),
         map: &map,
         window_end: None,
+        own: None,
         floor,
         below: None,
         own_boot_params: fs::read("/sys/kernel/boot_params/data").ok(),

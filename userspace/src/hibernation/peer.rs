@@ -27,14 +27,21 @@ pub enum Answer {
     Failed(u8, String),
 }
 
-/// Loads the configured peer, unless one is there.
-pub fn ready(device: &Device, config: &Config) -> Result<()> {
+/// Loads the configured peer for `verb`, unless one is there.
+///
+/// # Errors
+///
+/// [`Error::OwnWindow`] for one that cannot save or restore; those of a load.
+pub fn ready(device: &Device, config: &Config, verb: &'static str) -> Result<()> {
     let status = device
         .status()
         .map_err(|e| Error::from_errno("status", e))?;
     if [abi::STATE_LOADED, abi::STATE_RETURNED].contains(&status.state)
         && status.flags & abi::STATUS_FLAG_ONE_WAY == 0
     {
+        if status.own.end != 0 {
+            return Err(Error::OwnWindow { verb });
+        }
         return Ok(());
     }
     if cmd::peer::is_peer(&config.peer) {
@@ -48,6 +55,7 @@ pub fn ready(device: &Device, config: &Config) -> Result<()> {
             initrd: config.initrd().map(Into::into),
             append: config.command_line(&own),
             window: config.window,
+            own_window: None,
             one_way: false,
             below: None,
         },

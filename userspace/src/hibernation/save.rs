@@ -41,13 +41,16 @@ impl Save<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Save`] and [`Error::Guard`]; swap areas are as they were then.
+    /// [`Error::OwnWindow`]; [`Error::Save`] and [`Error::Guard`]; swap areas are as they were then.
     pub fn run(
         &self,
         mut target: impl Target,
         reporter: &mut Reporter,
         abort: &mut Abort,
     ) -> Result<Summary> {
+        if self.handoff.own.end != 0 {
+            return Err(Error::OwnWindow { verb: "save" });
+        }
         let read_at = |at: u64, buf: &mut [u8]| self.device.read_at(at, buf);
         let pages = SavedPages::read(&read_at, self.handoff)
             .map_err(|e| Error::io("the page map of the other kernel", e))?;

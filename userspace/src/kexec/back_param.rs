@@ -68,6 +68,10 @@ impl Lines {
         self.address("kexec_jump_back_entry", h.jump_back_entry);
         self.address("handoff", at);
         self.address("window_end", h.window_end);
+        if h.own.end != 0 {
+            let own = format!("{:#x}-{:#x}", h.own.start, h.own.end);
+            self.text("own_window", &own);
+        }
         self.fingerprint(h.fingerprint);
         self.text("release", &parse::text(&h.release));
         let ranges = h.ram.get(..h.ram_count as usize);

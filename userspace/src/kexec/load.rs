@@ -74,6 +74,7 @@ fn kernel(o: &Options, kernel: PathBuf) -> Result<()> {
         initrd: initrd(o, &kernel),
         append: command_line(o, &own),
         window: o.window.unwrap_or(abi::DEFAULT_WINDOW_END),
+        own_window: None,
         one_way: !o.preserve,
         below: o.window.filter(|_| !o.preserve),
         kernel,

@@ -155,9 +155,10 @@ pub fn ram(map: &[Entry]) -> impl Iterator<Item = (u64, u64)> + '_ {
         .map(|e| (e.start, e.end))
 }
 
-/// The map for a peer: RAM below `window_end` stays RAM, RAM above it becomes reserved (it is
-/// this kernel's), everything else stays.
-pub fn for_window(map: &[Entry], window_end: u64) -> Vec<Entry> {
+/// The map for a peer: RAM below `window_end` and in `own`, which is above it, stays RAM, the rest
+/// becomes reserved (it is this kernel's), everything else stays.
+pub fn for_window(map: &[Entry], window_end: u64, own: Option<(u64, u64)>) -> Vec<Entry> {
+    let (own_start, own_end) = own.unwrap_or((u64::MAX, u64::MAX));
     let mut out: Vec<Entry> = Vec::with_capacity(map.len() + 1);
     let mut push = |start: u64, end: u64, kind: u32| {
         if start >= end {
@@ -171,7 +172,9 @@ pub fn for_window(map: &[Entry], window_end: u64) -> Vec<Entry> {
     for e in map {
         if e.kind == RAM {
             push(e.start, e.end.min(window_end), RAM);
-            push(e.start.max(window_end), e.end, RESERVED);
+            push(e.start.max(window_end), e.end.min(own_start), RESERVED);
+            push(e.start.max(own_start), e.end.min(own_end), RAM);
+            push(e.start.max(own_end), e.end, RESERVED);
         } else {
             push(e.start, e.end, e.kind);
         }
@@ -220,7 +223,7 @@ pub mod tests {
 
     #[test]
     fn a_peer_sees_the_window_only() {
-        let map = for_window(PC, 16 << 20);
+        let map = for_window(PC, 16 << 20, None);
         assert_eq!(
             ram(&map).collect::<Vec<_>>(),
             [(0, 0x9fc00), (0x100000, 0x1000000)]
@@ -231,14 +234,33 @@ pub mod tests {
     }
 
     #[test]
+    fn a_peer_sees_its_own_window_too() {
+        let own = (0x400_0000, 0x500_0000);
+        let map = for_window(PC, 0xa_0000, Some(own));
+        assert_eq!(ram(&map).collect::<Vec<_>>(), [(0, 0x9fc00), own]);
+        // Around it lies A's RAM.
+        assert!(map.contains(&entry(0xf0000, 0x400_0000, RESERVED)));
+        assert!(map.contains(&entry(0x500_0000, 0x2000_0000, RESERVED)));
+        // The last byte of RAM, and the first one.
+        let all = [entry(0x1000, 0x8000, RAM)];
+        let tail = for_window(&all, 0x2000, Some((0x6000, 0x8000)));
+        assert_eq!(
+            ram(&tail).collect::<Vec<_>>(),
+            [(0x1000, 0x2000), (0x6000, 0x8000)]
+        );
+        let touching = for_window(&all, 0x2000, Some((0x2000, 0x8000)));
+        assert_eq!(touching, all);
+    }
+
+    #[test]
     fn other_types_pass() {
         let map = [
             entry(0, 0x1000, RAM),
             entry(0x2000, 0x3000, 3),
             entry(0x3000, 0x4000, 4),
         ];
-        assert_eq!(for_window(&map, 1 << 20), map);
-        assert_eq!(for_window(&map, 0)[0].kind, RESERVED);
+        assert_eq!(for_window(&map, 1 << 20, None), map);
+        assert_eq!(for_window(&map, 0, None)[0].kind, RESERVED);
     }
 
     #[test]
@@ -265,13 +287,13 @@ pub mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}", n in any::<u64>()) {
-            for_window(&parse_iomem(&text), n);
+            for_window(&parse_iomem(&text), n, Some((n, n.saturating_add(0x1000))));
         }
 
         #[test]
         fn ram_and_nothing_else_is_clipped(window_end in any::<u64>()) {
             let bytes = |m: &[Entry]| m.iter().map(|e| e.end - e.start).sum::<u64>();
-            let map = for_window(PC, window_end);
+            let map = for_window(PC, window_end, None);
             prop_assert_eq!(bytes(&map), bytes(PC));
             prop_assert!(ram(&map).all(|(_, end)| end <= window_end));
             prop_assert!(map.windows(2).all(|w| w[0].end <= w[1].start));

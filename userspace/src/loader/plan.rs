@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub map: &'a [Entry],
     /// The window's end; `None` goes one way and takes any RAM.
     pub window_end: Option<u64>,
+    /// RAM that is the peer's own beside the window: start and end.
+    pub own: Option<(u64, u64)>,
     /// Nothing goes below this address, bytes: another kernel runs there.
     pub floor: u64,
     /// Nothing goes at this address or above, bytes: a kernel that is told to use less memory than
@@ -69,16 +71,22 @@ pub struct Place {
 
 /// Places everything.
 pub fn plan(request: Request) -> Result<Plan> {
-    let limits = [request.window_end, request.below, Some(FOUR_GIB)];
-    let limit = limits.into_iter().flatten().min().unwrap_or(FOUR_GIB);
-    let mut free = Free::new(memmap::ram(request.map), limit);
+    let map = match request.window_end {
+        Some(end) => memmap::for_window(request.map, end, request.own),
+        None => request.map.to_vec(),
+    };
+    let own_end = request.own.map(|(_, end)| end);
+    let limits = [own_end.or(request.window_end), request.below];
+    let limits = limits.into_iter().flatten();
+    let limit = limits.fold(FOUR_GIB, u64::min);
+    let mut free = Free::new(memmap::ram(&map), limit);
     free.take(0, request.floor);
     let mut segments = Vec::new();
     let mut code = None;
 
     let (entry, header, initrd_addr_max, cmdline_size) = match request.kernel {
         Kernel::BzImage(k) => {
-            let at = place_bzimage(&k, &free)?;
+            let at = place_bzimage(&k, &free, request.own.is_some())?;
             free.take(at, at + k.init_size);
             let place = Place {
                 mem: at,
@@ -88,6 +96,10 @@ pub fn plan(request: Request) -> Result<Plan> {
             (at, Some(k.setup_header), k.initrd_addr_max, k.cmdline_size)
         }
         Kernel::Elf(k) => {
+            let outside = |p: &&Piece| !free.has(p.mem, p.mem + p.memsz);
+            if let (Some(_), Some(p)) = (request.own, k.pieces.iter().find(outside)) {
+                return Err(Error::NotRelocatable { at: p.mem });
+            }
             k.pieces
                 .iter()
                 .for_each(|p| free.take(p.mem, p.mem + p.memsz));
@@ -97,10 +109,7 @@ pub fn plan(request: Request) -> Result<Plan> {
     };
 
     let mut params = BootParams::new(request.own_boot_params.as_deref(), header);
-    params.e820(&match request.window_end {
-        Some(end) => memmap::for_window(request.map, end),
-        None => request.map.to_vec(),
-    })?;
+    params.e820(&map)?;
     params.code(address(entry));
 
     let mut initrd = None;
@@ -147,7 +156,7 @@ fn address(n: u64) -> u32 {
 
 /// The preferred address, or else the lowest one above it. Below it even a relocatable kernel
 /// does not run: it would move itself up, out of what is reserved for it here.
-fn place_bzimage(k: &BzImage, free: &Free) -> Result<u64> {
+fn place_bzimage(k: &BzImage, free: &Free, own: bool) -> Result<u64> {
     let at = k.pref_address;
     if at >= HIGH && free.has(at, at + k.init_size) {
         return Ok(at);
@@ -156,11 +165,18 @@ fn place_bzimage(k: &BzImage, free: &Free) -> Result<u64> {
         .relocatable
         .then(|| free.lowest(k.init_size, k.alignment, at.max(HIGH), FOUR_GIB));
     other.flatten().ok_or_else(|| {
+        if own && !k.relocatable {
+            return Error::NotRelocatable { at };
+        }
         let end = at.max(HIGH).saturating_add(k.init_size);
+        let window = match own {
+            true => format!("--own-window={}M", k.init_size.div_ceil(1 << 20)),
+            false => format!("--window {}M", end.div_ceil(1 << 20)),
+        };
         Error::KernelDoesNotFit {
             need: k.init_size,
             at: at.max(HIGH),
-            window: format!("{}M or larger", end.div_ceil(1 << 20)),
+            window: window + " or larger",
         }
     })
 }

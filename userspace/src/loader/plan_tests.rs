@@ -17,6 +17,7 @@ fn request<'a>(kernel: Kernel<'a>, initrd: usize, window_end: Option<u64>) -> Re
         command_line: "console=ttyS0".into(),
         map: PC,
         window_end,
+        own: None,
         floor: 0,
         below: None,
         own_boot_params: None,
@@ -247,4 +248,36 @@ proptest! {
         let e = elf::parse(&file[..], Path::new("k")).unwrap();
         sound(&plan(request(Kernel::Elf(e), initrd, Some(WINDOW))).unwrap(), WINDOW);
     }
+}
+
+#[test]
+fn a_window_of_its_own() {
+    let own = (0x400_0000, 0x500_0000);
+    fn place(kernel: Kernel, initrd: usize) -> Result<Plan> {
+        plan(Request {
+            own: Some((0x400_0000, 0x500_0000)),
+            ..request(kernel, initrd, Some(kjump_abi::SHARED_WINDOW_END))
+        })
+    }
+    let file = |reloc| bzimage::tests::image(0x8000, 0x10_0000, 0x70_0000, reloc);
+    let p = place(bz(&file(true)), 0x1234).unwrap();
+    sound(&p, own.1);
+    let inside = |at: u64| own.0 <= at && at < own.1;
+    assert_eq!(p.entry, own.0);
+    assert!(inside(p.initrd.unwrap().mem) && p.boot_params < 0xa_0000);
+    // In neither of the two.
+    let code = |p: Result<Plan>| p.unwrap_err().exit_code();
+    assert_eq!(code(place(bz(&file(false)), 0)), 16);
+    assert_eq!(code(place(bz(&file(true)), 0xa0_0000)), 17);
+    let wide = bzimage::tests::image(0x8000, 0x10_0000, 0x110_0000, true);
+    let refused = place(bz(&wide), 0).unwrap_err();
+    assert!(refused.to_string().contains("--own-window=17M"));
+    let fixed = |at: u32| {
+        let file = elf::tests::elf(at, &[(at, at, 0x5000, b"x")]);
+        let kernel = elf::parse(&file[..], Path::new("k")).unwrap();
+        place(Kernel::Elf(kernel), 0)
+    };
+    assert_eq!(code(fixed(0x100_0000)), 16);
+    assert_eq!(fixed(0x8000).unwrap().entry, 0x8000);
+    assert!(inside(fixed(own.0 as u32).unwrap().entry));
 }
