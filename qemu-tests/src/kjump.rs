@@ -105,6 +105,14 @@ pub fn load_lean_with_programs(vm: &mut Vm, what: &str) -> Result<()> {
     vm.sh(&line).map(drop)
 }
 
+/// As [`load_lean`], with a window of its own.
+pub fn load_lean_own(vm: &mut Vm, what: &str) -> Result<()> {
+    let append = format!("console=ttyS0 panic=-1 {what}");
+    let files = "/boot/lean --own-window --initrd /boot/peer.cpio.gz";
+    vm.sh(&format!("kjump load {files} --append \"{append}\""))
+        .map(drop)
+}
+
 /// The same as `kjump hibernate` does it: a panic is not the end of it.
 pub fn load_plain(vm: &mut Vm, what: &str) -> Result<()> {
     let append = format!("console=ttyS0 {what}");

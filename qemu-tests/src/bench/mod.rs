@@ -8,7 +8,7 @@ mod charts;
 mod dumps;
 pub mod figures;
 mod hibernation;
-mod jumps;
+pub mod jumps;
 mod peers;
 mod snapshots;
 mod switches;

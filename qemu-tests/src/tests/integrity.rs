@@ -86,7 +86,7 @@ fn run(story: &Story, kernel: Kernel, append: &str) -> Result<()> {
 }
 
 /// Fills A's free memory with patterns.
-fn fill(vm: &mut Vm) -> Result<()> {
+pub(super) fn fill(vm: &mut Vm) -> Result<()> {
     vm.sh("mkfifo /run/pattern.ask; rm -f /run/pattern.said")?;
     vm.sh(&format!(
         "guest pattern {PERCENT} 20261121 /run/pattern.ask /run/pattern.said \
@@ -110,7 +110,7 @@ fn fill(vm: &mut Vm) -> Result<()> {
 }
 
 /// Has every page compared.
-fn verify(vm: &mut Vm) -> Result<()> {
+pub(super) fn verify(vm: &mut Vm) -> Result<()> {
     vm.sh("rm /run/pattern.said; echo >/run/pattern.ask")?;
     let said = answer(vm)?;
     ensure!(said.starts_with("good "), "memory has changed: {said}");

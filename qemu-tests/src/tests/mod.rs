@@ -23,6 +23,7 @@ mod matrix;
 mod modular;
 mod old_memory;
 mod one_way;
+mod own_window;
 mod page_map;
 mod peers;
 mod pipe;
@@ -135,6 +136,8 @@ pub const ALL: &[Test] = &[
     test("peers", 1800, peers::run),
     test("stock", 900, stock::plain),
     test("stock-pae", 900, stock::pae),
+    test("own-window", 1800, own_window::run),
+    test("own-window-pae", 900, own_window::pae),
     test("snap", 3600, snap::run),
     test("snap-refused", 900, snap::refused),
     test("snap-debug", 1800, snap_debug::run),

@@ -63,6 +63,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
         return Err(kjump_target::Error::Stream.into());
     }
     let device = Device::open_as_root()?;
+    peer::usable(&device, VERB)?;
     let system = System::default();
     // What speaks against it is to be said before a peer is loaded.
     watch::collect(&system, config.allow_unknown)?;

@@ -59,6 +59,7 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     };
     let config = overrides.load()?;
     let device = Device::open_as_root()?;
+    peer::usable(&device, VERB)?;
     let hooks = match args.common.with_disks {
         true => hooks::find()?,
         false => Vec::new(),

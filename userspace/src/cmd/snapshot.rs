@@ -137,6 +137,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
     let config = overrides.load()?;
     let name = name_of(&args.what)?;
     let device = Device::open_as_root()?;
+    peer::usable(&device, VERB)?;
     if let Some(swap) = swap_in_use() {
         return Err(Error::SwapInUse { swap });
     }

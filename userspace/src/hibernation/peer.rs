@@ -27,21 +27,31 @@ pub enum Answer {
     Failed(u8, String),
 }
 
+/// Refuses a peer that is loaded and can neither save nor restore, before anything is done for it.
+///
+/// # Errors
+///
+/// [`Error::OwnWindow`].
+pub fn usable(device: &Device, verb: &'static str) -> Result<abi::Status> {
+    let status = device
+        .status()
+        .map_err(|e| Error::from_errno("status", e))?;
+    match status.own.end {
+        0 => Ok(status),
+        _ => Err(Error::OwnWindow { verb }),
+    }
+}
+
 /// Loads the configured peer for `verb`, unless one is there.
 ///
 /// # Errors
 ///
 /// [`Error::OwnWindow`] for one that cannot save or restore; those of a load.
 pub fn ready(device: &Device, config: &Config, verb: &'static str) -> Result<()> {
-    let status = device
-        .status()
-        .map_err(|e| Error::from_errno("status", e))?;
+    let status = usable(device, verb)?;
     if [abi::STATE_LOADED, abi::STATE_RETURNED].contains(&status.state)
         && status.flags & abi::STATUS_FLAG_ONE_WAY == 0
     {
-        if status.own.end != 0 {
-            return Err(Error::OwnWindow { verb });
-        }
         return Ok(());
     }
     if cmd::peer::is_peer(&config.peer) {
