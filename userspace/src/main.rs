@@ -85,7 +85,7 @@ mod tests {
     fn wrong_usage_is_a_line() {
         let said = |arguments: &[&str]| {
             let all = ["kjump"].iter().chain(arguments);
-            let e = cli::Cli::try_parse_from(all).err().expect("refused");
+            let e = cli::Cli::try_parse_from(all).expect_err("refused");
             (is_usage(&e), one_line(&e.to_string()))
         };
         let (usage, line) = said(&["call", "x", "--in", "rax=1"]);

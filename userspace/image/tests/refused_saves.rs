@@ -69,6 +69,7 @@ fn a_save_can_be_stopped_and_runs_out_of_room() {
         let options = Options {
             buffer: 4096,
             optimistic: true,
+            base: None,
             on_progress: Some(Box::new(move |p| {
                 assert!(p.pages >= last && p.pages_total == 30);
                 last = p.pages;
