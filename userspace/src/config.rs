@@ -164,7 +164,12 @@ impl Config {
 
     fn parse(path: &Path, text: std::io::Result<String>) -> Result<Self> {
         let text = text.map_err(|e| Error::io(path.display().to_string(), e))?;
-        toml::from_str(&text).map_err(|e| {
+        Self::from_text(path, &text)
+    }
+
+    /// The configuration in a text; `path` is for messages.
+    pub fn from_text(path: &Path, text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| {
             let start = e.span().map_or(0, |s| s.start);
             let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
             // The message may have lines of its own.

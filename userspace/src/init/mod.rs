@@ -14,8 +14,9 @@ use std::fs;
 use std::io::{self, Write};
 
 use actions::Init;
+use options::Action;
+pub use options::Options;
 pub use options::HELP;
-use options::{Action, Options};
 use watchdog::Watchdog;
 
 /// A line about a step, on the console. There is nobody to tell if the console is gone.

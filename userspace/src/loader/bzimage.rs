@@ -182,7 +182,7 @@ pub fn parse<'a>(file: &'a [u8], size: u64, path: &Path) -> Result<BzImage<'a>> 
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 

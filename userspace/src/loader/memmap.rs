@@ -183,7 +183,7 @@ pub fn for_window(map: &[Entry], window_end: u64, own: Option<(u64, u64)>) -> Ve
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 

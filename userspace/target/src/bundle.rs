@@ -201,7 +201,8 @@ impl Bundle {
         footer
     }
 
-    fn parse(block: &Block, container: u64) -> Result<Option<Self>> {
+    /// Reads the last block of a target of `container` bytes; `None` if there is no bundle.
+    pub fn parse(block: &Block, container: u64) -> Result<Option<Self>> {
         let footer = BundleFooter::read_from_bytes(&block.0);
         let Some(footer) = footer.ok().filter(|f| f.magic == BUNDLE_MAGIC) else {
             return Ok(None);

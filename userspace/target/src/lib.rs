@@ -37,6 +37,7 @@ mod spec;
 mod sys;
 mod system;
 
+pub use block::Block;
 pub use blocks::{BlockDevice, Kind};
 pub use bundle::{Bundle, Input, Part, PartReader};
 pub use disk::Access;
@@ -44,7 +45,7 @@ pub use error::Error;
 pub use file::FilePlace;
 pub use kjump_image::{Extent, Source, Target};
 pub use listed::{Listed, Piece, Reader};
-pub use map::MAX_EXTENTS;
+pub use map::{Map, MAX_EXTENTS};
 pub use mounts::{InUse, Place};
 pub use opened::Opened;
 pub use spec::{DeviceSpec, Spec};
