@@ -76,7 +76,7 @@ impl<S: Source> Reader<S> {
     fn cut_off(&self, at: u64, what: &'static str) -> Refusal {
         Refusal::Truncated {
             what,
-            end: at + 1,
+            end: at.saturating_add(1),
             size: self.source.size().unwrap_or(at),
         }
     }

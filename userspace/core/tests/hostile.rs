@@ -116,6 +116,15 @@ fn a_peer_stays_in_its_window() {
     assert!(matches!(read(bytes), Err(Refusal::Bad(_))));
 }
 
+/// Found by the fuzz target `core`: the last byte that an address can have.
+#[test]
+fn headers_at_the_end_of_all_addresses() {
+    for base in [u64::MAX, u64::MAX - 15, u64::MAX - 4096] {
+        let read = kjump_core::Core::read_based(&mut Bytes(whole()), base);
+        assert!(matches!(read, Err(Refusal::NotElf)));
+    }
+}
+
 #[test]
 fn cut_off_anywhere() {
     let bytes = whole();

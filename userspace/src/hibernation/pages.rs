@@ -39,7 +39,8 @@ impl SavedPages {
     pub fn read(read_at: ReadAt, handoff: &Handoff) -> io::Result<Self> {
         let (mut saved, mut page) = Self::read_map(read_at, handoff)?;
         // The window's contents are in the shadow now, and are saved as that.
-        (0..handoff.window_end / PAGE_SIZE).for_each(|frame| saved.set(frame, false));
+        let window = saved.frames().min(handoff.window_end / PAGE_SIZE);
+        (0..window).for_each(|frame| saved.set(frame, false));
         saved.add_shadow(read_at, handoff, &mut page)?;
         saved.count = saved.count_from(0);
         Ok(saved)
@@ -56,7 +57,8 @@ impl SavedPages {
         saved.add_shadow(read_at, handoff, &mut page)?;
         if free {
             for r in handoff.ram.iter().take(handoff.ram_count as usize) {
-                let frames = r.start.div_ceil(PAGE_SIZE)..r.end / PAGE_SIZE;
+                let end = saved.frames().min(r.end / PAGE_SIZE);
+                let frames = r.start.div_ceil(PAGE_SIZE)..end;
                 frames.for_each(|frame| saved.set(frame, true));
             }
         }
@@ -97,8 +99,9 @@ impl SavedPages {
         page: &mut [u8],
     ) -> io::Result<()> {
         let mut at = handoff.list;
-        // Each entry is another page of the window.
-        let most = handoff.window_end / PAGE_SIZE / LIST_ENTRIES as u64 + 2;
+        // Each entry is another page of the window, which lies below 4 GiB.
+        let window = handoff.window_end.min(1 << 32);
+        let most = window / PAGE_SIZE / LIST_ENTRIES as u64 + 2;
         for _ in 0..=most {
             if at == 0 {
                 return Ok(());
@@ -278,6 +281,17 @@ pub mod tests {
         assert!(read(&handoff, &pages).is_err());
         handoff.page_map = 0x10_0000;
         handoff.page_map_pages = u64::MAX;
+        assert!(read(&handoff, &pages).is_err());
+    }
+
+    /// Found by the fuzz target `handoff`: this went on for years.
+    #[test]
+    fn a_window_without_end_comes_to_an_end() {
+        let (mut handoff, mut pages) = old();
+        handoff.window_end = u64::MAX;
+        assert_eq!(read(&handoff, &pages).unwrap().count, 1);
+        // With a list that bites its tail as well.
+        pages.get_mut(&0x20_1000).unwrap()[0] = 0x20_0000;
         assert!(read(&handoff, &pages).is_err());
     }
 
