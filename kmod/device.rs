@@ -23,6 +23,19 @@ pub(crate) struct Device {
 /// The last number given to an open file.
 static OPENERS: AtomicU32 = AtomicU32::new(0);
 
+/// Whether the caller may do anything here: at each call, as a file may have been handed to somebody
+/// with less.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_BOOT`.
+fn allowed() -> Result {
+    if sys::capable() {
+        return Ok(());
+    }
+    Err(EPERM)
+}
+
 /// Declares ioctl arguments, which all start with the ABI's version.
 macro_rules! arguments {
     ($($t:ident),*) => {
@@ -62,9 +75,7 @@ impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
     fn open(file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        if !sys::capable() {
-            return Err(EPERM);
-        }
+        allowed()?;
         sys::old_seekable(file);
         let opener = OPENERS.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(KBox::new(Self { opener }, GFP_KERNEL)?)
@@ -75,10 +86,7 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(device: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        // A file may have been handed to somebody with less.
-        if !sys::capable() {
-            return Err(EPERM);
-        }
+        allowed()?;
         let opener = device.opener;
         match cmd {
             abi::IOC_PREPARE => exchange(arg, |a| session::prepare(opener, a))?,
@@ -108,6 +116,7 @@ impl MiscDevice for Device {
     }
 
     fn mmap(_device: &Self, file: &File, vma: &VmaNew) -> Result {
+        allowed()?;
         if !old::present() {
             return Err(ENODEV);
         }
@@ -115,6 +124,7 @@ impl MiscDevice for Device {
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        allowed()?;
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
         let opener = kiocb.file().opener;
         let length = iov.len();
@@ -132,6 +142,7 @@ impl MiscDevice for Device {
     }
 
     fn write_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+        allowed()?;
         let position = u64::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)?;
         let done = old::write(position, iov.len(), |bytes| iov.copy_from_iter(bytes))?;
         if done == 0 && !iov.is_empty() {

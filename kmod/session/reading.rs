@@ -49,8 +49,12 @@ pub(crate) fn open_kimgcore() -> Result<KBox<Kimgcore>> {
 ///
 /// # Errors
 ///
-/// `ESTALE` if what was opened has been jumped to, or is not loaded any more; `EFAULT`.
+/// `EPERM` without `CAP_SYS_BOOT`: the file may have been handed to somebody with less; `ESTALE` if
+/// what was opened has been jumped to, or is not loaded any more; `EFAULT`.
 pub(crate) fn read_kimgcore(core: &Kimgcore, at: u32, buf: usize, size: u32) -> Result<usize> {
+    if !sys::capable() {
+        return Err(EPERM);
+    }
     let mut session = SESSION.lock();
     if changes(&session) != core.changes {
         return Err(ESTALE);

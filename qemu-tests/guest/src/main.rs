@@ -7,6 +7,7 @@
 mod counter;
 mod fill;
 mod floor;
+mod fuzz;
 mod memory;
 mod old;
 mod pattern;
@@ -44,6 +45,11 @@ const PROGRAMS: &[Program] = &[
     ("memcpy", "MIB TIMES", floor::memcpy),
     ("alloccheck", "PERCENT", scribble::alloccheck),
     ("ioctl", "CASE", raw::run),
+    (
+        "fuzz",
+        "SEED CALLS THREADS JUMPS kernel:START:END|peer|nobody",
+        fuzz::run,
+    ),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),
     ("panic", "", trouble::panic),
     ("hang", "", trouble::hang),

@@ -13,6 +13,7 @@ mod corrupt;
 mod cycle;
 mod framework;
 mod full;
+mod fuzz_device;
 mod hung;
 mod integrity;
 pub mod interop;
@@ -93,6 +94,7 @@ pub const ALL: &[Test] = &[
     test("vmcore", 900, vmcore::run),
     test("one-way", 300, one_way::run),
     test("refusals", 300, refusals::run),
+    test("fuzz-device", 1800, fuzz_device::run),
     test("hung-panic", 300, hung::panics),
     test("hung-restart", 300, hung::restarts),
     test("hung-watchdog", 300, hung::hangs),
