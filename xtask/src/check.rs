@@ -27,13 +27,33 @@ pub fn run(_: &Options) -> Result<()> {
         "-D",
         "warnings",
     ];
+    let of_fuzz = |arguments: &[&str]| {
+        let mut command = cargo(arguments)?;
+        command.current_dir(artifacts::repo().join("userspace/fuzz"));
+        Ok::<_, anyhow::Error>(command)
+    };
+    let fuzz_clippy = [
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--target-dir",
+        "../../target/fuzz",
+        "--",
+        "-D",
+        "warnings",
+    ];
     let steps = [
         (
             "formatting of the workspace",
             cargo(&["fmt", "--all", "--check"])?,
         ),
         ("formatting of the module", module),
+        (
+            "formatting of the fuzz targets",
+            of_fuzz(&["fmt", "--check"])?,
+        ),
         ("clippy", cargo(&clippy)?),
+        ("clippy of the fuzz targets", of_fuzz(&fuzz_clippy)?),
     ];
     let mut failed = Vec::new();
     for (what, mut command) in steps {

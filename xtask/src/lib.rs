@@ -10,6 +10,7 @@ pub mod busybox;
 pub mod check;
 pub mod debian;
 pub mod ffi;
+pub mod fuzz;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, check, ffi, guest, setup, test};
+use xtask::{build, check, ffi, fuzz, guest, setup, test};
 
 /// Builds, tests and shows kjump
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     FfiCheck(ffi::Options),
     /// Check formatting and lints
     Check(check::Options),
+    /// Try everything that reads what it did not write with anything
+    Fuzz(fuzz::Options),
     /// Print the tables of figures
     Bench(guest::Options),
     /// Show the main job in QEMU, narrated
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::FfiCheck(options) => ffi::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => guest::run("bench", &options),
         Command::Demo(options) => guest::run("demo", &options),
         Command::Vm(options) => guest::run("vm", &options),

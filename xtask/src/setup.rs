@@ -20,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "dosfstools",      // tests: disk images
     "e2fsprogs",       // tests: disk images
     "flex",            // kernel: kconfig
+    "g++",             // libFuzzer
     "gcc",             // kernel; the host's linker
     "gdb",             // tests: cores
     "libc6-dev",       // the host's programs

@@ -300,6 +300,23 @@ fn nobody() -> Outcome {
         ..Default::default()
     };
     tell("jump", call(&device, abi::IOC_JUMP, &mut jump));
+    let read = std::os::unix::fs::FileExt::read_at(&device, &mut [0; 16], 1 << 20);
+    tell("read", read.err().map_or(0, |error| errno(&error)));
+    let (prot, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let map = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            prot,
+            flags,
+            device.as_raw_fd(),
+            0,
+        )
+    };
+    let refused = map == libc::MAP_FAILED;
+    let error = refused.then(io::Error::last_os_error);
+    tell("mmap", error.map_or(0, |error| errno(&error)));
     Ok(())
 }
 

@@ -269,7 +269,13 @@ const IOCTLS: &[(&str, Answers)] = &[
     ),
     (
         "nobody",
-        &[("open", EACCES), ("prepare", EPERM), ("jump", EPERM)],
+        &[
+            ("open", EACCES),
+            ("prepare", EPERM),
+            ("jump", EPERM),
+            ("read", EPERM),
+            ("mmap", EPERM),
+        ],
     ),
 ];
 

@@ -21,11 +21,22 @@ static GOOD: LazyLock<Base> = LazyLock::new(|| Base::new(good()));
 /// The blocks of a map, one after the other.
 fn good() -> Vec<u8> {
     let extents: [&[(u64, u64)]; 3] = [&[(10, 5), (20, 1)], &[(30, 20)], &[]];
-    let length: u64 = extents.iter().flat_map(|e| e.iter()).map(|(_, n)| n * BLOCK).sum();
+    let length: u64 = extents
+        .iter()
+        .flat_map(|e| e.iter())
+        .map(|(_, n)| n * BLOCK)
+        .sum();
     let mut out = Vec::new();
     for (index, list) in extents.iter().enumerate() {
         let mut block = b"KJUMPMAP".to_vec();
-        for word in [1, 0, index as u32, PLACES.len() as u32, list.len() as u32, 0] {
+        for word in [
+            1,
+            0,
+            index as u32,
+            PLACES.len() as u32,
+            list.len() as u32,
+            0,
+        ] {
             block.extend_from_slice(&word.to_le_bytes());
         }
         let next = PLACES.get(index + 1).map_or(0, |n| n * BLOCK);
@@ -48,7 +59,10 @@ fuzz_target!(|data: &[u8]| {
     if how & 1 != 0 {
         let text = String::from_utf8_lossy(input.0);
         if let Some(map) = CoreMap::parse(&text) {
-            assert_eq!(CoreMap::parse(&map.text()).map(|m| m.pieces), Some(map.pieces));
+            assert_eq!(
+                CoreMap::parse(&map.text()).map(|m| m.pieces),
+                Some(map.pieces)
+            );
         }
         return;
     }
@@ -66,7 +80,11 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(())
     };
-    let size = if how & 4 == 0 { DEVICE * BLOCK } else { u64::MAX };
+    let size = if how & 4 == 0 {
+        DEVICE * BLOCK
+    } else {
+        u64::MAX
+    };
     if let Ok(map) = Map::read(read, PLACES[0] * BLOCK, size, "vda") {
         let mut sum = 0;
         for extent in &map.extents {

@@ -37,7 +37,11 @@ fn good() -> Vec<u8> {
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let how = input.byte();
-    let container = if how & 1 == 0 { CONTAINER } else { input.long() };
+    let container = if how & 1 == 0 {
+        CONTAINER
+    } else {
+        input.long()
+    };
     let mut bytes = GOOD.damaged(&mut input);
     bytes.resize(BLOCK, 0);
     if how & 2 == 0 {

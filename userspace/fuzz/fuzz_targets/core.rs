@@ -11,9 +11,8 @@ use kjump_fuzz::damage::{Base, Input};
 use kjump_fuzz::{files, Bytes, Stream};
 use libfuzzer_sys::fuzz_target;
 
-static GOOD: LazyLock<[Base; 3]> = LazyLock::new(|| {
-    [files::whole(), files::resumable(), files::peer()].map(Base::new)
-});
+static GOOD: LazyLock<[Base; 3]> =
+    LazyLock::new(|| [files::whole(), files::resumable(), files::peer()].map(Base::new));
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);

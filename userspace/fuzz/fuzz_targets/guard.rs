@@ -28,10 +28,13 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     assert!(guard.data.len() <= 256);
-    assert_eq!(compare(&guard, &guard).is_err(), found.kind == Kind::Swap && {
-        // A swap area must be hidden to be as it was.
-        record(&disk, &found).is_ok_and(|now| compare(&guard, &now).is_err())
-    });
+    assert_eq!(
+        compare(&guard, &guard).is_err(),
+        found.kind == Kind::Swap && {
+            // A swap area must be hidden to be as it was.
+            record(&disk, &found).is_ok_and(|now| compare(&guard, &now).is_err())
+        }
+    );
     // A record from an image may be anything.
     let mut other = guard.clone();
     other.data = theirs;

@@ -24,7 +24,10 @@ fuzz_target!(|data: &[u8]| {
     let how = input.byte();
     let (places, good) = &*GOOD;
     let bytes = good.damaged(&mut input);
-    let pages = places.iter().copied().zip(bytes.chunks(4096).map(<[u8]>::to_vec));
+    let pages = places
+        .iter()
+        .copied()
+        .zip(bytes.chunks(4096).map(<[u8]>::to_vec));
     let mut pages: BTreeMap<u64, Vec<u8>> = pages.collect();
     let slot = pages.get(&(files::ENTRY & !0xfff));
     let _ = kjump_core::handoff_address(slot.map_or(&[][..], |page| page));
@@ -39,7 +42,9 @@ fuzz_target!(|data: &[u8]| {
     };
     Request::parse(&handoff.request);
     let read_at = |at: u64, to: &mut [u8]| {
-        let page = pages.get(&(at & !0xfff)).filter(|_| at.is_multiple_of(4096));
+        let page = pages
+            .get(&(at & !0xfff))
+            .filter(|_| at.is_multiple_of(4096));
         let page = page.and_then(|page| page.get(..to.len()));
         to.copy_from_slice(page.ok_or(io::ErrorKind::NotFound)?);
         Ok(())

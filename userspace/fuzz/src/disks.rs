@@ -23,12 +23,29 @@ type Recipe = (&'static str, &'static [&'static str], u64);
 
 const RECIPES: &[Recipe] = &[
     ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-U", UUID], 32),
-    ("mkfs.ext4", &["-q", "-F", "-b", "1024", "-O", "meta_bg,^resize_inode", "-U", UUID], 8),
+    (
+        "mkfs.ext4",
+        &[
+            "-q",
+            "-F",
+            "-b",
+            "1024",
+            "-O",
+            "meta_bg,^resize_inode",
+            "-U",
+            UUID,
+        ],
+        8,
+    ),
     ("mkfs.ext2", &["-q", "-F", "-U", UUID], 4),
     ("mkfs.vfat", &["-F", "12", "-i", "1234abcd"], 2),
     ("mkfs.vfat", &["-F", "16", "-i", "1234abcd"], 16),
     ("mkfs.vfat", &["-F", "32", "-s", "1", "-i", "1234abcd"], 34),
-    ("mkfs.xfs", &["-q", "-m", "uuid=6b6a756d-7000-4a11-8001-0123456789ab"], 300),
+    (
+        "mkfs.xfs",
+        &["-q", "-m", "uuid=6b6a756d-7000-4a11-8001-0123456789ab"],
+        300,
+    ),
     ("mkfs.btrfs", &["-q", "-U", UUID], 110),
     ("mkswap", &["-U", UUID], 1),
 ];
@@ -69,10 +86,16 @@ fn make((tool, options, mib): &Recipe) -> Good {
     file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut command = Command::new(tool);
     command.args(*options).arg(&path).env("PATH", PATH);
-    command.env("E2FSPROGS_FAKE_TIME", "1795000000").env("SOURCE_DATE_EPOCH", "1795000000");
+    command
+        .env("E2FSPROGS_FAKE_TIME", "1795000000")
+        .env("SOURCE_DATE_EPOCH", "1795000000");
     let out = command.stdin(Stdio::null()).output();
     let out = out.unwrap_or_else(|e| panic!("{tool}: {e}; run `cargo xtask setup`"));
-    assert!(out.status.success(), "{tool}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{tool}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     let good = read(&path, size);
     let _ = fs::remove_file(&path);
     good.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -92,7 +115,11 @@ fn read(path: &std::path::Path, size: u64) -> io::Result<Good> {
         }
     }
     let looked_at = looked_at(size, &all)?;
-    let numbers: Vec<u64> = all.keys().copied().filter(|n| looked_at.contains(n)).collect();
+    let numbers: Vec<u64> = all
+        .keys()
+        .copied()
+        .filter(|n| looked_at.contains(n))
+        .collect();
     let contents: Vec<u8> = numbers.iter().flat_map(|n| all[n].clone()).collect();
     Ok(Good {
         size,
@@ -161,7 +188,10 @@ impl Disk for Changed<'_> {
 
 impl DiskWrite for Changed<'_> {
     fn write_block(&self, offset: u64, block: &[u8; 4096]) -> io::Result<()> {
-        assert!(offset.is_multiple_of(BLOCK as u64), "a write within a block");
+        assert!(
+            offset.is_multiple_of(BLOCK as u64),
+            "a write within a block"
+        );
         if offset >= self.size {
             return Err(io::ErrorKind::StorageFull.into());
         }

@@ -60,7 +60,10 @@ unsafe impl GlobalAlloc for Limited {
         }
         // SAFETY: as for `dealloc`; the caller vouches for the new size.
         let moved = unsafe { System.realloc(ptr, layout, new) };
-        USED.fetch_sub(if moved.is_null() { new } else { layout.size() }, Ordering::Relaxed);
+        USED.fetch_sub(
+            if moved.is_null() { new } else { layout.size() },
+            Ordering::Relaxed,
+        );
         moved
     }
 }

@@ -47,7 +47,10 @@ pub fn memory() -> Pages {
     put(p, HANDOFF, &HANDOFF_MAGIC);
     let mut word = |at: usize, n: u32| put(p, HANDOFF + at as u64, &n.to_le_bytes());
     word(offset_of!(Handoff, version), HANDOFF_VERSION);
-    word(offset_of!(Handoff, size), offset_of!(Handoff, mailbox) as u32);
+    word(
+        offset_of!(Handoff, size),
+        offset_of!(Handoff, mailbox) as u32,
+    );
     word(offset_of!(Handoff, arch), ARCH_I386);
     word(offset_of!(Handoff, ram_count), 2);
     let mut long = |at: usize, n: u64| put(p, HANDOFF + at as u64, &n.to_le_bytes());
@@ -70,7 +73,10 @@ pub fn memory() -> Pages {
         super::mend_handoff(page);
     }
     put(p, INDEX, &(MAP as u32).to_le_bytes());
-    for (n, w) in [0, 1, 0x5000 | ENTRY_OURS, SHADOW as u32].into_iter().enumerate() {
+    for (n, w) in [0, 1, 0x5000 | ENTRY_OURS, SHADOW as u32]
+        .into_iter()
+        .enumerate()
+    {
         put(p, LIST + 4 * n as u64, &w.to_le_bytes());
     }
     put(p, DATA, b"programs");
@@ -156,7 +162,10 @@ pub fn peer() -> Vec<u8> {
         jumps: 3,
         reserved: 0,
     };
-    let kind = Kind::Peer(note, "release=7.3.4\npci=12ab34cd\nfingerprint=0x12\n".into());
+    let kind = Kind::Peer(
+        note,
+        "release=7.3.4\npci=12ab34cd\nfingerprint=0x12\n".into(),
+    );
     let places = [0, 0x9_0000, 1 << 20, (1 << 20) + 4096];
     let pages = places.map(|at| (at, vec![at as u8 | 1; 4096]));
     core(&kind, None, &pages.into())

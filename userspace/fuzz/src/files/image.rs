@@ -6,12 +6,10 @@ use std::io;
 use std::mem::offset_of;
 
 use kjump_image::layout::{
-    ChunkHead, Header as HeaderBlock, GuardsHead, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET,
+    ChunkHead, GuardsHead, Header as HeaderBlock, Mark, Run, Seal, BLOCK, CHUNKS_OFFSET,
     CHUNK_MAGIC, DISCARD_OFFSET, GUARDS_OFFSET, HEADER_OFFSET, MARK_MAGIC, RESUME_OFFSET,
 };
-use kjump_image::{
-    Codec, Guard, Header, Machine, Options, Range, Target, Writer, ARCH_I386,
-};
+use kjump_image::{Codec, Guard, Header, Machine, Options, Range, Target, Writer, ARCH_I386};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::mend;
@@ -27,8 +25,12 @@ impl Target for Disk {
         Some(self.0.len() as u64)
     }
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let place = self.0.get_mut(offset as usize..offset as usize + bytes.len());
-        place.ok_or(io::ErrorKind::StorageFull)?.copy_from_slice(bytes);
+        let place = self
+            .0
+            .get_mut(offset as usize..offset as usize + bytes.len());
+        place
+            .ok_or(io::ErrorKind::StorageFull)?
+            .copy_from_slice(bytes);
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -57,7 +59,9 @@ pub fn image(codec: Codec) -> Vec<u8> {
     let page = |n: u64| match n % 3 {
         0 => vec![0; BLOCK],
         1 => vec![n as u8; BLOCK],
-        _ => (0..BLOCK as u64).map(|i| (i * i * (n + 3) >> 7) as u8).collect(),
+        _ => (0..BLOCK as u64)
+            .map(|i| (i * i * (n + 3) >> 7) as u8)
+            .collect(),
     };
     let pages: Vec<(u64, Vec<u8>)> = (0..9).map(|n| (FIRST + n + n / 4, page(n))).collect();
     let header = Header {
@@ -113,7 +117,8 @@ pub fn mend_image(bytes: &mut [u8], parts: u8) {
     if bytes.len() <= CHUNKS_OFFSET as usize {
         return;
     }
-    let [header, guards, chunks] = [HEADER_OFFSET, GUARDS_OFFSET, CHUNKS_OFFSET].map(|n| n as usize);
+    let [header, guards, chunks] =
+        [HEADER_OFFSET, GUARDS_OFFSET, CHUNKS_OFFSET].map(|n| n as usize);
     if parts & 1 != 0 {
         mend_header(bytes, header);
     }
@@ -129,7 +134,9 @@ pub fn mend_image(bytes: &mut [u8], parts: u8) {
     let chunks_digest = mend_chunks(bytes, (parts & 4 != 0).then_some(tag));
     let end = bytes.len() - bytes.len() % BLOCK;
     let last = (chunks / BLOCK..end / BLOCK).map(|n| n * BLOCK);
-    let last = last.filter(|at| bytes[*at..].starts_with(&MARK_MAGIC)).last();
+    let last = last
+        .filter(|at| bytes[*at..].starts_with(&MARK_MAGIC))
+        .last();
     let marks = [0, RESUME_OFFSET as usize, DISCARD_OFFSET as usize];
     for at in marks.into_iter().chain(last) {
         let Ok((mut mark, _)) = Mark::read_from_prefix(&bytes[at..]) else {
@@ -164,7 +171,8 @@ fn mend_chunks(bytes: &mut [u8], tag: Option<u64>) -> [u8; 32] {
         let runs = at + size_of::<ChunkHead>();
         let payload = runs.saturating_add(head.run_count.get() as usize * size_of::<Run>());
         let end = payload.saturating_add(head.stored_len.get() as usize);
-        let (Some(table), Some(stored)) = (bytes.get(runs..payload), bytes.get(payload..end)) else {
+        let (Some(table), Some(stored)) = (bytes.get(runs..payload), bytes.get(payload..end))
+        else {
             break;
         };
         if let Some(tag) = tag {

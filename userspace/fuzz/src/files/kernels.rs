@@ -51,7 +51,9 @@ pub fn elf() -> Vec<u8> {
     let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     file.extend_from_slice(&[2, 0, 3, 0, 1, 0, 0, 0]);
     let words = |file: &mut Vec<u8>, words: &[u32]| {
-        words.iter().for_each(|w| file.extend_from_slice(&w.to_le_bytes()));
+        words
+            .iter()
+            .for_each(|w| file.extend_from_slice(&w.to_le_bytes()));
     };
     words(&mut file, &[0xc010_0010, 52, 0, 0]);
     file.extend_from_slice(&[52, 0, 32, 0, loads.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
