@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
+pub mod miri;
 pub mod module;
 pub mod programs;
 pub mod setup;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, check, ffi, fuzz, guest, setup, test};
+use xtask::{build, check, ffi, fuzz, guest, miri, setup, test};
 
 /// Builds, tests and shows kjump
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Check(check::Options),
     /// Try everything that reads what it did not write with anything
     Fuzz(fuzz::Options),
+    /// Run user space's own tests under Miri
+    Miri(miri::Options),
     /// Print the tables of figures
     Bench(guest::Options),
     /// Show the main job in QEMU, narrated
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::FfiCheck(options) => ffi::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Miri(options) => miri::run(&options),
         Command::Bench(options) => guest::run("bench", &options),
         Command::Demo(options) => guest::run("demo", &options),
         Command::Vm(options) => guest::run("vm", &options),

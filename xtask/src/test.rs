@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cargo xtask test`: the host's tests, the FFI check, a bounded run of the fuzz targets, the tests in
-//! virtual machines, in this order, and one line at the end that sums them up.
+//! `cargo xtask test`: the host's tests, the FFI check, a bounded run of the fuzz targets, with `--long`
+//! what runs under Miri, the tests in virtual machines, in this order, and one line at the end that sums them up.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -13,14 +13,14 @@ use anyhow::{bail, Context, Result};
 
 use crate::{
     artifacts::{self, Kernel},
-    build, ffi, fuzz, guest, sh, tools,
+    build, ffi, fuzz, guest, miri, sh, tools,
 };
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Only tests in whose name one of these occurs (then only those in virtual machines, unless
-    /// one is `host`, `ffi` or `fuzz`)
+    /// one is `host`, `ffi`, `fuzz` or `miri`)
     filter: Vec<String>,
     /// All combinations where the default is pairwise
     #[arg(long)]
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
     let vm_filter: Vec<&String> = options
         .filter
         .iter()
-        .filter(|f| !["host", "ffi", "fuzz"].contains(&f.as_str()))
+        .filter(|f| !["host", "ffi", "fuzz", "miri"].contains(&f.as_str()))
         .collect();
 
     build::build(&Kernel::ALL)?;
@@ -70,6 +70,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if all || named("fuzz") {
         tally += stage("fuzz", fuzz());
+    }
+    if (all && options.long) || named("miri") {
+        tally += stage("Miri", miri());
     }
     if all || !vm_filter.is_empty() {
         let mut command = guest::qemu_tests()?;
@@ -120,6 +123,15 @@ fn host() -> Result<Tally> {
 /// One test for each kernel would be too fine: the check is one.
 fn ffi() -> Result<Tally> {
     ffi::run(&ffi::Options::default())?;
+    Ok(Tally {
+        passed: 1,
+        ..Tally::default()
+    })
+}
+
+/// All of it is one.
+fn miri() -> Result<Tally> {
+    miri::run(&miri::Options {})?;
     Ok(Tally {
         passed: 1,
         ..Tally::default()
