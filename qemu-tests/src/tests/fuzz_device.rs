@@ -181,7 +181,7 @@ impl Tally {
             let (good, refused) = self.calls.get(name).copied().unwrap_or_default();
             ensure!(
                 good > 0 && refused > 0,
-                "{name}: {good} good, {refused} refused"
+                "{name}: {good} good, {refused} refused; {self:?}"
             );
         }
         for state in [
@@ -192,7 +192,10 @@ impl Tally {
             abi::STATE_RETURNED,
             abi::STATE_CLAIMED,
         ] {
-            ensure!(self.states.contains(&state), "state {state} was not seen");
+            ensure!(
+                self.states.contains(&state),
+                "state {state} was not seen; {self:?}"
+            );
         }
         Ok(())
     }

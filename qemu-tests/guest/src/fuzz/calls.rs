@@ -332,35 +332,45 @@ fn commit(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
 
 /// A rung that is to fail; one far down only as long as there are jumps left.
 fn rung(chance: &mut Chance, shared: &Shared) -> u32 {
-    let most = if spend(chance, shared) {
-        abi::RUNG_COUNT as u64
-    } else {
-        EARLY
-    };
+    let far = chance.once_in(60) && spend(shared);
+    let most = if far { abi::RUNG_COUNT as u64 } else { EARLY };
     1 + chance.below(most) as u32
 }
 
-/// Takes one of the jumps that may go far, if there is one, once in a while.
-fn spend(chance: &mut Chance, shared: &Shared) -> bool {
+/// Takes one of the jumps that may go far, if there is one.
+fn spend(shared: &Shared) -> bool {
     let take = |left: u64| left.checked_sub(1);
-    chance.once_in(60)
-        && shared
-            .jumps
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+    let jumps = &shared.jumps;
+    jumps
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_ok()
 }
 
+/// Whether something is loaded through this file, or would be jumped to through it.
+fn is_loaded(opened: &Opened) -> bool {
+    let mut value = Status {
+        version: ABI_VERSION,
+        ..Default::default()
+    };
+    let errno = call(opened, abi::IOC_STATUS, &mut value);
+    errno == 0 && [abi::STATE_LOADED, abi::STATE_RETURNED].contains(&value.state)
+}
+
+const JUMP_FLAGS: [u32; 4] = [
+    0,
+    abi::JUMP_NO_FREEZER,
+    abi::JUMP_HOTPLUG_CPUS,
+    abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS,
+];
+
 fn jump(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
-    let known = [
-        abi::JUMP_NO_FREEZER,
-        abi::JUMP_HOTPLUG_CPUS,
-        abi::JUMP_NO_FREEZER | abi::JUMP_HOTPLUG_CPUS,
-    ];
-    let Head { version, flags } = Head::draw(chance, &known);
     let kernel = matches!(shared.place, Place::Kernel(..));
+    if !opened.one_way && kernel && chance.once_in(20) && is_loaded(opened) && spend(shared) {
+        return good_jump(chance, opened, shared);
+    }
+    let Head { version, flags } = Head::draw(chance, &JUMP_FLAGS);
     let fail_at = match chance.below(4) {
         0 => (abi::RUNG_COUNT as u32 + 1).saturating_add(chance.edge() as u32 & 0xffff),
-        1 if !opened.one_way && kernel && spend(chance, shared) => 0,
         _ => rung(chance, shared),
     };
     let mut value = Jump {
@@ -373,6 +383,21 @@ fn jump(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
         reserved: [reserved(chance), reserved(chance)],
     };
     call(opened, abi::IOC_JUMP, &mut value)
+}
+
+/// One that goes there and comes back, unless another thread is faster.
+fn good_jump(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
+    let mut value = Jump {
+        version: ABI_VERSION,
+        flags: chance.of(&JUMP_FLAGS),
+        command: chance.edge() as u32,
+        ..Default::default()
+    };
+    let errno = call(opened, abi::IOC_JUMP, &mut value);
+    if errno != 0 {
+        shared.jumps.fetch_add(1, Ordering::Relaxed);
+    }
+    errno
 }
 
 fn back(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
