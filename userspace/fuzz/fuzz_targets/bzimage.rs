@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         command_line: "console=ttyS0".into(),
         map: files::PC,
         window_end: (how & 2 == 0).then_some(window),
+        own: (how & 16 != 0).then_some((window, window + (32 << 20))),
         floor: if how & 4 == 0 { 0 } else { window },
         below: (how & 8 != 0).then_some(window),
         own_boot_params: None,
@@ -51,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
     };
     assert!(places.iter().all(|(start, size)| in_ram(*start, *size)));
     assert!(places.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0));
-    if how & 2 == 0 {
+    if how & 18 == 0 {
         assert!(places.iter().all(|(start, size)| start + size <= window));
     }
 });

@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let map = memmap::parse_iomem(&text);
     assert!(map.iter().all(|e| e.start < e.end));
     for window in [0, 1 << 20, 16 << 20, u64::MAX] {
-        let told = memmap::for_window(&map, window);
+        let told = memmap::for_window(&map, window, None);
         assert!(memmap::ram(&told).all(|(_, end)| end <= window));
     }
 });

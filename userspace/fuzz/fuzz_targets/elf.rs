@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         command_line: "console=ttyS0".into(),
         map: files::PC,
         window_end: (how & 2 == 0).then_some(window),
+        own: None,
         floor: 0,
         below: None,
         own_boot_params: (how & 4 != 0).then(|| file.clone()),
