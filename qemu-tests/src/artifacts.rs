@@ -29,9 +29,22 @@ impl Kernel {
     }
 }
 
+/// Which kernel is A where a test says [`Kernel::Full`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Flavour {
+    /// The one that is usual.
+    #[default]
+    Full,
+    /// The same with everything that finds mistakes; slower.
+    Debug,
+}
+
 /// The directory with what has been built.
 #[derive(Clone, Debug)]
-pub struct Artifacts(PathBuf);
+pub struct Artifacts {
+    dir: PathBuf,
+    flavour: Flavour,
+}
 
 impl Artifacts {
     /// `$KJUMP_ARTIFACTS`, or `build/i386` of this checkout.
@@ -41,7 +54,10 @@ impl Artifacts {
             None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/i386"),
         };
         match dir.canonicalize() {
-            Ok(dir) => Ok(Self(dir)),
+            Ok(dir) => Ok(Self {
+                dir,
+                flavour: Flavour::Full,
+            }),
             Err(_) => bail!(
                 "{} is not there: run `cargo xtask build` first",
                 dir.display()
@@ -51,22 +67,44 @@ impl Artifacts {
 
     /// The directory.
     pub fn dir(&self) -> &Path {
-        &self.0
+        &self.dir
+    }
+
+    /// With that kernel as A.
+    pub fn flavour(&self, flavour: Flavour) -> Self {
+        Self {
+            flavour,
+            ..self.clone()
+        }
+    }
+
+    /// Whether A is the kernel that finds mistakes.
+    pub fn is_debug(&self) -> bool {
+        self.flavour == Flavour::Debug
+    }
+
+    /// A kernel's file.
+    fn of(&self, kernel: Kernel, name: &str, end: &str) -> PathBuf {
+        let suffix = match (kernel, self.flavour) {
+            (Kernel::Full, Flavour::Debug) => "-debug",
+            _ => kernel.suffix(),
+        };
+        self.dir.join(format!("{name}{suffix}{end}"))
     }
 
     /// The bootable image.
     pub fn bzimage(&self, kernel: Kernel) -> PathBuf {
-        self.0.join(format!("bzImage{}", kernel.suffix()))
+        self.of(kernel, "bzImage", "")
     }
 
     /// The ELF file with symbols.
     pub fn vmlinux(&self, kernel: Kernel) -> PathBuf {
-        self.0.join(format!("vmlinux{}", kernel.suffix()))
+        self.of(kernel, "vmlinux", "")
     }
 
     /// kjump's module for that kernel.
     pub fn module(&self, kernel: Kernel) -> PathBuf {
-        self.0.join(format!("kjump{}.ko", kernel.suffix()))
+        self.of(kernel, "kjump", ".ko")
     }
 
     /// The module of `qemu-tests/modules` for that kernel.
@@ -76,33 +114,33 @@ impl Artifacts {
 
     /// The command.
     pub fn kjump(&self) -> PathBuf {
-        self.0.join("kjump")
+        self.dir.join("kjump")
     }
 
     /// B's initramfs, whose /init is `kjump init`.
     pub fn peer_initramfs(&self) -> PathBuf {
-        self.0.join("initramfs.cpio.gz")
+        self.dir.join("initramfs.cpio.gz")
     }
 
     /// The all-in-one initramfs of the seeds.
     pub fn rootfs(&self) -> PathBuf {
-        self.0.join("rootfs.gz")
+        self.dir.join("rootfs.gz")
     }
 
     /// B's initramfs with a shell's usual tools and Debian's makedumpfile.
     pub fn rootfs_makedumpfile(&self) -> PathBuf {
-        self.0.join("rootfs-makedumpfile.gz")
+        self.dir.join("rootfs-makedumpfile.gz")
     }
 
     /// Static busybox for A.
     pub fn busybox(&self) -> PathBuf {
-        self.0.join("busybox")
+        self.dir.join("busybox")
     }
 
     /// A package of Debian's for i386 (the list is in `xtask/src/debian.rs`): `bin/`, and `lib/`
     /// with the libraries that its programs need.
     pub fn debian(&self, package: &str) -> PathBuf {
-        self.0.join("debian").join(package)
+        self.dir.join("debian").join(package)
     }
 
     /// A kernel of Debian's for i386, `686` or `686-pae` (see `xtask/src/stock.rs`): `vmlinuz`,
@@ -113,6 +151,6 @@ impl Artifacts {
 
     /// The programs of `qemu-tests/guest`.
     pub fn guest(&self) -> PathBuf {
-        self.0.join("guest/guest")
+        self.dir.join("guest/guest")
     }
 }

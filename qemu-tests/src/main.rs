@@ -6,6 +6,8 @@
 mod agent;
 mod artifacts;
 mod bench;
+#[path = "../guest/src/blocks.rs"]
+mod blocks;
 mod chance;
 mod console;
 mod cpio;
@@ -21,13 +23,17 @@ mod initramfs;
 mod interactive;
 mod kdump;
 mod kjump;
+mod lan;
 mod machine;
 mod old;
 mod pairs;
+mod pattern;
 mod peer;
 mod qmp;
 mod runner;
 mod shell;
+mod snapshots;
+mod soak;
 mod story;
 mod swsusp;
 mod tests;
@@ -42,6 +48,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::artifacts::{Artifacts, Flavour};
+
 /// kjump's tests, benchmark and demo, in QEMU.
 #[derive(Parser)]
 struct Cli {
@@ -49,6 +57,9 @@ struct Cli {
     what: Option<What>,
     #[command(flatten)]
     tests: runner::Options,
+    /// Which kernel is A in the tests and in `soak`
+    #[arg(long, value_enum, default_value_t, global = true)]
+    kernel: Flavour,
 }
 
 #[derive(Subcommand)]
@@ -57,14 +68,18 @@ enum What {
     Bench(bench::Options),
     /// Shows a machine that hibernates and goes on, narrated.
     Demo(demo::Options),
+    /// Machines at random, for hours, every byte checked.
+    Soak(soak::Options),
     /// A machine on this terminal, with kjump loaded (leave with Ctrl-A X).
     Vm(interactive::Options),
 }
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
+    let artifacts = || Ok::<_, anyhow::Error>(Artifacts::find()?.flavour(cli.kernel));
     match cli.what {
-        None => runner::run(&cli.tests),
+        None => runner::run(&artifacts()?, &cli.tests),
+        Some(What::Soak(options)) => soak::run(&artifacts()?, &options),
         Some(What::Bench(options)) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Some(What::Demo(options)) => demo::run(&options).map(|()| ExitCode::SUCCESS),
         Some(What::Vm(options)) => interactive::run(&options),

@@ -42,6 +42,11 @@ pub struct Story {
 impl Story {
     /// Begins.
     pub fn new(artifacts: &Artifacts, name: &str, limit: Duration) -> Result<Self> {
+        let limit = if artifacts.is_debug() {
+            limit * 4
+        } else {
+            limit
+        };
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -84,6 +89,7 @@ impl Story {
         Ok(Config {
             kernel: self.artifacts.bzimage(kernel),
             initrd,
+            patience: if self.artifacts.is_debug() { 4 } else { 1 },
             ..Config::default()
         })
     }

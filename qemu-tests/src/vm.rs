@@ -42,6 +42,8 @@ pub struct Config {
     pub net: bool,
     /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
     pub reboot: bool,
+    /// How many times longer everything may take than with the usual kernel.
+    pub patience: u32,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             disks: Vec::new(),
             net: true,
             reboot: false,
+            patience: 1,
             extra: Vec::new(),
         }
     }
@@ -128,6 +131,7 @@ pub struct Vm {
     /// QEMU's monitor.
     pub qmp: Qmp,
     deadline: Instant,
+    patience: u32,
     dir: PathBuf,
     acpi: bool,
 }
@@ -209,6 +213,7 @@ impl Vm {
                 agent,
                 qmp,
                 deadline,
+                patience: config.patience,
                 dir,
                 acpi: !config.append.contains("acpi=off"),
             }),
@@ -223,7 +228,7 @@ impl Vm {
 
     /// The earlier of `timeout` from now and the test's own end.
     fn end(&self, timeout: Duration) -> Instant {
-        self.deadline.min(Instant::now() + timeout)
+        self.deadline.min(Instant::now() + timeout * self.patience)
     }
 
     /// A closure that fails once a kernel has panicked, so that nobody waits for the dead.

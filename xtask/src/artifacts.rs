@@ -19,10 +19,12 @@ pub enum Kernel {
     Lean,
     /// `full` with PAE, placed at 16 MiB.
     Pae,
+    /// `full` with what finds mistakes: locks, memory, undefined behaviour. Built when asked for.
+    Debug,
 }
 
 impl Kernel {
-    /// All of them, in the order in which they are built.
+    /// Those that are always built, in that order.
     pub const ALL: [Kernel; 3] = [Kernel::Full, Kernel::Lean, Kernel::Pae];
 
     /// As in file names and on the command line.
@@ -31,6 +33,7 @@ impl Kernel {
             Kernel::Full => "full",
             Kernel::Lean => "lean",
             Kernel::Pae => "pae",
+            Kernel::Debug => "debug",
         }
     }
 
@@ -40,6 +43,7 @@ impl Kernel {
             Kernel::Full => &["common.config", "full.config"],
             Kernel::Lean => &["common.config", "lean.config"],
             Kernel::Pae => &["common.config", "full.config", "pae.config"],
+            Kernel::Debug => &["common.config", "full.config", "debug.config"],
         }
     }
 
@@ -49,6 +53,7 @@ impl Kernel {
             Kernel::Full => "",
             Kernel::Lean => "-lean",
             Kernel::Pae => "-pae",
+            Kernel::Debug => "-debug",
         }
     }
 
@@ -80,6 +85,29 @@ impl Kernel {
     /// The tests' module with bugs to be set off, for it.
     pub fn trouble(self) -> PathBuf {
         guest_programs().join(format!("trouble{}.ko", self.suffix()))
+    }
+}
+
+/// Which kernel is A in the tests where that is [`Kernel::Full`] as a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Flavour {
+    /// That one.
+    #[default]
+    Full,
+    /// [`Kernel::Debug`] in its place.
+    Debug,
+}
+
+impl Flavour {
+    /// The kernels that tests need.
+    pub fn kernels(self) -> Vec<Kernel> {
+        let more = (self == Flavour::Debug).then_some(Kernel::Debug);
+        Kernel::ALL.into_iter().chain(more).collect()
+    }
+
+    /// The option of `qemu-tests` that says so.
+    pub fn option(self) -> Option<&'static str> {
+        (self == Flavour::Debug).then_some("--kernel=debug")
     }
 }
 

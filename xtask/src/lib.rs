@@ -19,6 +19,7 @@ pub mod module;
 pub mod programs;
 pub mod setup;
 pub mod sh;
+pub mod soak;
 pub mod stock;
 pub mod test;
 pub mod tools;

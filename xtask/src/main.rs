@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, check, ffi, fuzz, guest, miri, setup, test};
+use xtask::{build, check, ffi, fuzz, guest, miri, setup, soak, test};
 
 /// Builds, tests and shows kjump
 #[derive(Parser)]
@@ -35,6 +35,8 @@ enum Command {
     Bench(guest::Options),
     /// Show the main job in QEMU, narrated
     Demo(guest::Options),
+    /// Let machines jump, hibernate and go back in time for hours, every byte checked
+    Soak(soak::Options),
     /// Start an interactive guest; Ctrl-A X ends it
     Vm(guest::Options),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Miri(options) => miri::run(&options),
         Command::Bench(options) => guest::run("bench", &options),
         Command::Demo(options) => guest::run("demo", &options),
+        Command::Soak(options) => soak::run(&options),
         Command::Vm(options) => guest::run("vm", &options),
     };
     match result {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{bail, Context, Result};
 
 use crate::{
-    artifacts::{self, Kernel},
+    artifacts::{self, Flavour},
     build, ffi, fuzz, guest, miri, sh, tools,
 };
 
@@ -37,6 +37,9 @@ pub struct Options {
     /// Run so many tests in virtual machines at once; each takes a core
     #[arg(long, short, value_name = "N")]
     jobs: Option<u32>,
+    /// Kernel A in the tests in virtual machines; `debug` is built when it is asked for
+    #[arg(long, value_enum, default_value_t)]
+    kernel: Flavour,
 }
 
 /// How many tests passed and did not.
@@ -50,7 +53,9 @@ struct Tally {
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
     if options.list {
-        return sh::run(guest::qemu_tests()?.arg("--list").args(&options.filter));
+        let mut command = guest::qemu_tests()?;
+        command.arg("--list").args(options.kernel.option());
+        return sh::run(command.args(&options.filter));
     }
     let named = |name: &str| options.filter.iter().any(|f| f == name);
     let all = options.filter.is_empty();
@@ -60,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
         .filter(|f| !["host", "ffi", "fuzz", "miri"].contains(&f.as_str()))
         .collect();
 
-    build::build(&Kernel::ALL)?;
+    build::build(&options.kernel.kernels())?;
     let mut tally = Tally::default();
     if all || named("host") {
         tally += stage("host tests", host());
@@ -78,6 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
         let mut command = guest::qemu_tests()?;
         command.args(vm_filter);
         command.args(options.long.then_some("--long"));
+        command.args(options.kernel.option());
         command.args(options.verbose.then_some("--verbose"));
         if let Some(times) = options.repeat {
             command.args(["--repeat", &times.to_string()]);

@@ -4,9 +4,11 @@
 //! (`guest NAME ARGS…`). Each prints short lines that a story on the host reads, says what went
 //! wrong on stderr, and ends with 0 only if all was well.
 
+mod blocks;
 mod counter;
 mod fill;
 mod floor;
+mod fsx;
 mod fuzz;
 mod memory;
 mod old;
@@ -14,6 +16,7 @@ mod pattern;
 mod poke;
 mod raw;
 mod scribble;
+mod stream;
 mod tally;
 mod tcp;
 mod trouble;
@@ -31,7 +34,9 @@ const PROGRAMS: &[Program] = &[
     ("counter", "FILE", counter::run),
     ("writer", "FILE PROGRESS", writer::run),
     ("writer-verify", "FILE [SAFE]", writer::verify),
+    ("fsx", "FILE SEED PROGRESS", fsx::run),
     ("tcp", "PROGRESS", tcp::run),
+    ("stream", "ADDRESS PROGRESS LOST", stream::run),
     ("pattern", "PERCENT SEED FIFO REPORT", pattern::run),
     ("ramfill", "AMOUNT SEED DIR", fill::fill),
     ("ramcheck", "SEED DIR", fill::check),

@@ -5,20 +5,13 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use crate::blocks::splitmix64;
 use crate::failed;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 /// Words of 32 bits in a page.
 pub const WORDS: usize = PAGE / 4;
-
-/// The splitmix64 generator's output for state `x`: a cheap, well-mixed function of a number.
-pub fn splitmix64(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// The words of page `index` under `seed`: xorshift32 from a start that depends on both. It has
 /// 32-bit operations only, which matters when an emulated 32-bit CPU does it 100 million times.

@@ -3,43 +3,34 @@
 //! A TCP connection over loopback that must survive: a client sends numbered blocks, a server
 //! checks and answers each.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use crate::blocks::{block, ANSWER, BLOCK, REQUEST};
 use crate::counter::Progress;
-use crate::memory::splitmix64;
 use crate::{arg, failed, Outcome};
 
-const BLOCK: usize = 1024;
-
-/// Block `index` of the stream that starts with `salt`.
-fn block(salt: u64, index: u64) -> [u8; BLOCK] {
-    let mut bytes = [0; BLOCK];
-    for (i, chunk) in bytes.chunks_exact_mut(8).enumerate() {
-        chunk.copy_from_slice(&splitmix64(salt ^ index << 16 ^ i as u64).to_le_bytes());
-    }
-    bytes
-}
-
-const REQUEST: u64 = 0x5245_5155_4553_5421;
-const ANSWER: u64 = 0x414e_5357_4552_2121;
-
 /// Reads a block and checks that it is number `index`.
-fn expect(stream: &mut TcpStream, salt: u64, index: u64) -> Outcome {
+///
+/// # Errors
+///
+/// The connection's; [`ErrorKind::InvalidData`] for other bytes than those.
+pub fn expect(stream: &mut TcpStream, salt: u64, index: u64) -> io::Result<()> {
     let mut bytes = [0; BLOCK];
-    stream.read_exact(&mut bytes).map_err(failed("receive"))?;
-    if bytes != block(salt, index) {
-        return Err(format!("block {index} arrived wrong"));
+    stream.read_exact(&mut bytes)?;
+    if bytes == block(salt, index) {
+        return Ok(());
     }
-    Ok(())
+    let why = format!("block {index} arrived wrong");
+    Err(io::Error::new(ErrorKind::InvalidData, why))
 }
 
 /// The server's side: checks requests, answers them.
 fn serve(mut stream: TcpStream) -> Outcome {
     for index in 0.. {
-        expect(&mut stream, REQUEST, index)?;
+        expect(&mut stream, REQUEST, index).map_err(failed("receive"))?;
         stream
             .write_all(&block(ANSWER, index))
             .map_err(failed("answer"))?;
@@ -68,7 +59,7 @@ pub fn run(args: &[String]) -> Outcome {
         stream
             .write_all(&block(REQUEST, index))
             .map_err(failed("send"))?;
-        expect(&mut stream, ANSWER, index)?;
+        expect(&mut stream, ANSWER, index).map_err(failed("receive"))?;
         progress.set(index + 1)?;
         thread::sleep(Duration::from_millis(5));
     }

@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::blocks::splitmix64;
 use crate::counter::Progress;
-use crate::memory::splitmix64;
 use crate::{arg, failed, number, Outcome};
 
 /// Bytes of a record: odd on purpose, so that records straddle blocks.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
-use super::jumps::median;
 use super::figures::{self, Figure};
+use super::jumps::median;
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -85,7 +85,10 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
                 means: (*name).into(),
                 fill: None,
                 unit: "s",
-                samples: samples.iter().map(|sample: &[f64; 2]| sample[part]).collect(),
+                samples: samples
+                    .iter()
+                    .map(|sample: &[f64; 2]| sample[part])
+                    .collect(),
             });
         }
         let middle = |samples: &Vec<[f64; 2]>| {

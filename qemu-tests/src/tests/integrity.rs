@@ -11,6 +11,7 @@ use anyhow::{ensure, Context, Result};
 
 use crate::artifacts::Kernel;
 use crate::kjump;
+use crate::pattern;
 use crate::story::Story;
 use crate::text::Text;
 use crate::vm::Vm;
@@ -62,10 +63,10 @@ fn run(story: &Story, kernel: Kernel, append: &str) -> Result<()> {
         let said = vm.console.since(mark);
         scribbled(&said)?;
         text.same(&before, &text.read(&mut vm)?)?;
-        verify(&mut vm)?;
+        pattern::verify(&mut vm)?;
         workload.healthy(&mut vm, progress)?;
     }
-    vm.sh("kill $(cat /run/pattern.pid)")?;
+    pattern::stop(&mut vm)?;
 
     // And with memory mostly free, as free pages need no backup: they must not come back dirty.
     let progress = workload.progress(&mut vm)?;
@@ -87,46 +88,19 @@ fn run(story: &Story, kernel: Kernel, append: &str) -> Result<()> {
 
 /// Fills A's free memory with patterns.
 pub(super) fn fill(vm: &mut Vm) -> Result<()> {
-    vm.sh("mkfifo /run/pattern.ask; rm -f /run/pattern.said")?;
-    vm.sh(&format!(
-        "guest pattern {PERCENT} 20261121 /run/pattern.ask /run/pattern.said \
-         >/run/pattern.err 2>&1 & echo $! >/run/pattern.pid"
-    ))?;
-    let said = answer(vm)?;
-    let mut numbers = said
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|n| n.parse().ok());
-    let mut next = || numbers.next().with_context(|| said.clone());
-    let (filled, free, inside): (u64, u64, u64) = (next()?, next()?, next()?);
+    let filled = pattern::fill(vm, PERCENT)?;
     ensure!(
-        filled * 100 >= free * 80,
-        "patterns hold less than 80 % of the free memory: {said}"
+        filled.pages * 100 >= filled.free * 80,
+        "patterns hold less than 80 % of the free memory: {} of {} pages",
+        filled.pages,
+        filled.free
     );
     ensure!(
-        inside > 256,
-        "patterns hold too little of the window: {said}"
+        filled.inside > 256,
+        "patterns hold too little of the window: {} pages",
+        filled.inside
     );
     Ok(())
-}
-
-/// Has every page compared.
-pub(super) fn verify(vm: &mut Vm) -> Result<()> {
-    vm.sh("rm /run/pattern.said; echo >/run/pattern.ask")?;
-    let said = answer(vm)?;
-    ensure!(said.starts_with("good "), "memory has changed: {said}");
-    Ok(())
-}
-
-/// Waits for the pattern program's report.
-fn answer(vm: &mut Vm) -> Result<String> {
-    let wait = "while ! test -s /run/pattern.said; do kill -0 $(cat /run/pattern.pid) || exit 1; \
-                sleep 0.2; done; cat /run/pattern.said";
-    let output = vm.run_for(wait, Duration::from_secs(180))?;
-    if output.rc != 0 {
-        let why = vm.sh("cat /run/pattern.err")?;
-        anyhow::bail!("the pattern program has died: {why}");
-    }
-    Ok(output.text)
 }
 
 /// B must have had something to write over.

@@ -35,8 +35,8 @@ mod recipe_v9;
 mod refusals;
 mod rungs;
 mod snap;
-mod snap_debug;
 mod snap_base;
+mod snap_debug;
 mod snap_frozen;
 mod snap_qcow2;
 mod snapshot_room;
@@ -52,6 +52,7 @@ mod words;
 use anyhow::Result;
 
 use crate::runner::Test;
+use crate::soak;
 use crate::story::Story;
 
 /// A test that runs by default, with the seconds after which it has hung.
@@ -146,6 +147,8 @@ pub const ALL: &[Test] = &[
     test("snap-base", 1800, snap_base::run),
     test("snap-frozen", 900, snap_frozen::run),
     test("snap-qcow2", 900, snap_qcow2::run),
+    test("soak-short", 1800, soak::short),
+    long("soak-long", 36_000, soak::long),
     test("core-tools", 900, core_tools::run),
     test("core-tools-pae", 900, core_tools::pae),
     test("core-places", 900, core_tools::places),
@@ -156,6 +159,32 @@ pub const ALL: &[Test] = &[
     test("interop-b-lost", 600, interop::lost),
     test("interop-b-pae", 900, interop::kexec_tools_pae),
 ];
+
+/// Tests that do not run on the kernel that finds mistakes unless they are named in full, and why.
+pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
+    ("integrity-pae", PAE),
+    ("cycle-pae", PAE),
+    ("cycle-uuid", PAE),
+    ("cycle-snapshot-pae", PAE),
+    ("core-restore-pae", PAE),
+    ("core-tools-pae", PAE),
+    ("interop-a-pae", PAE),
+    ("interop-b-pae", PAE),
+    ("matrix", TIME),
+    ("cycle-all", TIME),
+    ("again", TIME),
+    ("ten", TIME),
+    ("torn", TIME),
+    ("full-512", ROOM),
+    ("full-1024", ROOM),
+    ("full-all", ROOM),
+    ("space", ROOM),
+    ("snapshot-room", ROOM),
+    ("stale", "it wants XFS and Btrfs, which that kernel has not"),
+];
+const PAE: &str = "A is another kernel";
+const TIME: &str = "it says nothing that shorter ones do not say";
+const ROOM: &str = "it looks for the limit of the usual kernel's memory";
 
 #[cfg(test)]
 mod named_in_docs {

@@ -12,14 +12,15 @@ use anyhow::{ensure, Context, Result};
 use kjump_abi::{Handoff, DEFAULT_WINDOW_END, PAGE_SIZE, SHARED_WINDOW_END};
 use serde_json::Value;
 
-use super::integrity::{fill, verify};
-use super::snap::{rollback, snapshot};
+use super::integrity::fill;
 use crate::artifacts::Kernel;
 use crate::bench::jumps::median;
 use crate::chance::Chance;
 use crate::disk;
 use crate::kjump::{self, exit, JUMP};
+use crate::pattern::verify;
 use crate::shell;
+use crate::snapshots::{rollback, snapshot};
 use crate::story::Story;
 use crate::vm::Vm;
 use crate::workload::Workload;

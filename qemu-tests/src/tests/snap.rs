@@ -9,11 +9,10 @@ use anyhow::{ensure, Context, Result};
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::ending::Waiting;
-use crate::hibernation::LONG;
 use crate::initramfs::Purpose;
 use crate::kjump::{self, exit};
+use crate::snapshots::{self, hook, rollback, snapshot};
 use crate::story::Story;
-use crate::vm::Vm;
 use crate::work::{Reached, Work};
 use crate::workload::Workload;
 
@@ -23,20 +22,6 @@ const COUNT: usize = 10;
 const DISK: u64 = 64;
 /// Exit code: a hook failed.
 const HOOK: i32 = 61;
-
-/// Rolls `/dev/vda` back by copies of it on `/dev/vdb`, one a snapshot; the first is for `undo`. A
-/// snapshot's name is `s` and a number.
-const COPIES: &[&str] = &[
-    "#!/bin/sh",
-    "n=$((${2#s} * 64))",
-    "copy() { dd if=$1 of=$2 bs=1M count=64 skip=$3 seek=$4 iflag=direct oflag=direct 2>/dev/null; }",
-    "case $1 in",
-    "save) copy /dev/vda /dev/vdb 0 $n ;;",
-    "restore) copy /dev/vda /dev/vdb 0 0 && copy /dev/vdb /dev/vda $n 0 ;;",
-    "undo) copy /dev/vdb /dev/vda 0 0 ;;",
-    "*) exit 1 ;;",
-    "esac",
-];
 
 /// A moment that can be gone back to.
 struct Moment {
@@ -57,7 +42,7 @@ pub fn run(story: &Story) -> Result<()> {
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
     vm.sh("echo 'snapshots = \"/dev/vdc\"' >>/etc/kjump.toml")?;
-    hook(&mut vm, "10-copies", COPIES)?;
+    snapshots::copies(&mut vm, "/dev/vdb", DISK)?;
     let work = Work::start(&mut vm, image)?;
     let mut reached = work.reached(&mut vm)?;
     let mut moments = Vec::new();
@@ -180,32 +165,4 @@ pub fn refused(story: &Story) -> Result<()> {
     let bad = "kjump snapshot 'two words'";
     kjump::refuses(&mut vm, bad, exit::USAGE, "a snapshot's name")?;
     vm.power_off()
-}
-
-/// Takes one; gives the moment, and what the command said.
-pub fn snapshot(vm: &mut Vm, command: &str) -> Result<(Waiting, String)> {
-    let started = vm.start_command(command)?;
-    let waiting = vm.waiting(started);
-    let output = vm.finish(started, LONG)?;
-    ensure!(output.rc == 0, "{command}: {}: {}", output.rc, output.text);
-    Ok((waiting, output.text))
-}
-
-/// Goes back; gives what the command of then says now.
-pub fn rollback(vm: &mut Vm, command: &str, then: &Waiting) -> Result<String> {
-    let started = vm.start_command(command)?;
-    let output = vm.wait_back(started, then, LONG)?;
-    ensure!(output.rc == 0, "{command}: {}: {}", output.rc, output.text);
-    Ok(output.text)
-}
-
-/// Writes a hook.
-pub fn hook(vm: &mut Vm, name: &str, lines: &[&str]) -> Result<()> {
-    let path = format!("/etc/kjump/snapshot.d/{name}");
-    let lines: Vec<_> = lines.iter().map(|l| format!("'{l}'")).collect();
-    let lines = lines.join(" ");
-    vm.sh(&format!(
-        "mkdir -p /etc/kjump/snapshot.d; printf '%s\\n' {lines} >{path}; chmod +x {path}"
-    ))
-    .map(drop)
 }

@@ -9,12 +9,12 @@ use std::path::Path;
 use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
-use super::snap::{rollback, snapshot};
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::ending::Waiting;
 use crate::initramfs::Purpose;
 use crate::kjump::{self, exit};
+use crate::snapshots::{rollback, snapshot};
 use crate::story::Story;
 use crate::tools;
 use crate::vm::Vm;

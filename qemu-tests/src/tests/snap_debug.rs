@@ -13,10 +13,10 @@ use crate::hibernation::{self, Way};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::shell;
+use crate::snapshots::{rollback, snapshot};
 use crate::story::Story;
 use crate::tests::core_tools::{go_back, in_shell, keep};
 use crate::tests::hung::off_by_reset;
-use crate::tests::snap::{rollback, snapshot};
 use crate::tools;
 use crate::vm::Vm;
 

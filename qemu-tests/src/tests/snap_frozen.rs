@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
-use super::snap::{hook, snapshot};
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::hibernation::LONG;
 use crate::initramfs::Purpose;
 use crate::kjump;
+use crate::snapshots::{hook, snapshot};
 use crate::story::Story;
 use crate::vm::Vm;
 

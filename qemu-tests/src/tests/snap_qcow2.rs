@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 use serde_json::{json, Value};
 
-use super::snap::hook;
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::hibernation::LONG;
 use crate::initramfs::Purpose;
 use crate::kjump::{self, exit};
+use crate::snapshots::hook;
 use crate::story::Story;
 use crate::vm::Vm;
 

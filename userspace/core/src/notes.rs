@@ -6,7 +6,8 @@ use kjump_image::layout::{BLOCK, GUARDS_SIZE};
 use kjump_image::{decode_guards, encode_guards, Guard, Header, Source};
 
 use crate::layout::{
-    array, u32_at, u64_at, GIVEN_UP, NAME_CORE, NAME_VMCOREINFO, NHDR, NOTE_ALIGN, NT_PRSTATUS, USED,
+    array, u32_at, u64_at, GIVEN_UP, NAME_CORE, NAME_VMCOREINFO, NHDR, NOTE_ALIGN, NT_PRSTATUS,
+    USED,
 };
 use crate::reader::Reader;
 use crate::refusal::Refusal;

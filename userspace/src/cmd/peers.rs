@@ -127,8 +127,13 @@ mod tests {
             end: 0x240_0000,
         };
         let text = table(&[l]);
-        assert!(text.contains(" 640 KiB ") && text.ends_with(" 16 MiB at 0x1400000
-"));
+        assert!(
+            text.contains(" 640 KiB ")
+                && text.ends_with(
+                    " 16 MiB at 0x1400000
+"
+                )
+        );
         let json = json(&l).to_string();
         assert!(json.contains("0x1400000") && json.contains("16777216"));
         let gone = Listed {

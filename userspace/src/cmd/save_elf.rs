@@ -248,7 +248,9 @@ fn give_up_blocks(target: &str) -> Result<()> {
     };
     let map = CoreMap::parse(&text).ok_or_else(|| {
         let at = blocks_of(target);
-        Error::Usage(format!("{at}: no list of a core's blocks; mount the core's filesystem"))
+        Error::Usage(format!(
+            "{at}: no list of a core's blocks; mount the core's filesystem"
+        ))
     })?;
     if let Some(blocks) = map.open_if_there(Access::Write)? {
         take_back(blocks, target)?;

@@ -130,8 +130,16 @@ fn what_is_written_goes_to_its_pieces() {
     let system = fake.system();
     let device = system.block_device("vda").unwrap();
     // The second block is in two places; between the second and the fourth there is a hole.
-    let pieces = vec![piece(0, 16384, 6144), piece(6144, 8192, 2048), piece(12288, 32768, 4096)];
-    let listed = Listed { device: device.clone(), size: 16384, pieces };
+    let pieces = vec![
+        piece(0, 16384, 6144),
+        piece(6144, 8192, 2048),
+        piece(12288, 32768, 4096),
+    ];
+    let listed = Listed {
+        device: device.clone(),
+        size: 16384,
+        pieces,
+    };
     let mut file = system.open_listed(&listed, Access::Write).unwrap();
     let mut block = [0; 4096];
     assert_eq!(file.read_at(4096, &mut block).unwrap(), 4096);
@@ -143,8 +151,15 @@ fn what_is_written_goes_to_its_pieces() {
     assert_eq!(file.read_at(4096, &mut block).unwrap(), 4096);
     assert!(block[..] == new[..]);
     let whole = vec![piece(0, 0, 65536)];
-    let listed = Listed { device, size: 65536, pieces: whole };
-    let (mut disk, mut now) = (system.open_listed(&listed, Access::Read).unwrap(), vec![0; 65536]);
+    let listed = Listed {
+        device,
+        size: 65536,
+        pieces: whole,
+    };
+    let (mut disk, mut now) = (
+        system.open_listed(&listed, Access::Read).unwrap(),
+        vec![0; 65536],
+    );
     disk.read_at(0, &mut now).unwrap();
     let mut expected = noise(5, 65536);
     expected[20480..22528].copy_from_slice(&new[..2048]);
