@@ -33,6 +33,19 @@ const SPLATS: &[&str] = &[
     "I/O error, dev",
     "Out of memory:",
     "clocksource: timekeeping watchdog",
+    // What a kernel says that looks for mistakes (qemu-tests/kernels/debug.config).
+    "BUG kmalloc",
+    "Object corrupt",
+    "Redzone overwritten",
+    "Poison overwritten",
+    "UBSAN: ",
+    "ODEBUG: ",
+    "list_add corruption",
+    "list_del corruption",
+    "usercopy: Kernel memory",
+    "rust_kernel: panicked",
+    "turning off the locking correctness validator",
+    "corrupted stack end",
 ];
 
 /// Lines that look like a splat and are none.
@@ -265,6 +278,9 @@ mod tests {
             "[    1.0] kernel BUG at mm/page_alloc.c:1!",
             "[    1.0] pagealloc: memory corruption",
             "[    1.0] INFO: task init:1 blocked for more than 120 seconds.",
+            "[    1.0] BUG kmalloc-64 (Tainted: G           O       ): Right Redzone overwritten",
+            "[    1.0] UBSAN: shift-out-of-bounds in kernel/x.c:7:3",
+            "[    1.0] rust_kernel: panicked at kmod/x.rs:1:2:",
         ] {
             assert!(splat_in(&format!("fine\n{bad}\nfine")).is_some(), "{bad}");
         }

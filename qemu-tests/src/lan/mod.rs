@@ -4,10 +4,11 @@
 //! cable. It stays on while A's machine is off, so a connection can outlive a hibernation. It answers
 //! numbered blocks with numbered blocks, and looks at every byte.
 
+mod wire;
+
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,21 +16,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant as Moment;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use crate::blocks::{block, ANSWER, BLOCK, REQUEST};
 use crate::vm::{Config, Vm};
+use wire::Wire;
 
 /// Where it listens.
 pub const ADDRESS: &str = "10.77.0.1:7777";
 /// What A is to be on this network.
 const OURS: &str = "10.77.0.2/24";
 const PORT: u16 = 7777;
-/// How long the wire may be silent before the stack looks at its timers.
-const TICK: Duration = Duration::from_millis(4);
 
 /// The other machine. Dropped, it is gone.
 pub struct Lan {
@@ -238,107 +237,5 @@ impl Station<'_> {
     }
 }
 
-/// The cable: frames to and from QEMU, each with its length before it, 4 bytes, big-endian.
-#[derive(Default)]
-struct Wire {
-    stream: Option<UnixStream>,
-    heard: Vec<u8>,
-    frames: VecDeque<Vec<u8>>,
-}
-
-impl Wire {
-    /// Another QEMU; the one before is gone.
-    fn connect(&mut self, stream: UnixStream) {
-        let ready = stream
-            .set_nonblocking(false)
-            .and_then(|()| stream.set_read_timeout(Some(TICK)))
-            .and_then(|()| stream.set_write_timeout(Some(Duration::from_secs(5))));
-        self.stream = ready.ok().map(|()| stream);
-        self.heard.clear();
-        self.frames.clear();
-    }
-
-    fn is_connected(&self) -> bool {
-        self.stream.is_some()
-    }
-
-    /// Waits for a moment for something to come in.
-    fn hear(&mut self) {
-        let Some(stream) = &mut self.stream else {
-            thread::sleep(TICK);
-            return;
-        };
-        let mut piece = [0; 65536];
-        match stream.read(&mut piece) {
-            Ok(0) => self.stream = None,
-            Ok(count) => self.heard.extend(&piece[..count]),
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                _ => self.stream = None,
-            },
-        }
-        while let Some((length, rest)) = self.heard.split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            if rest.len() < length {
-                break;
-            }
-            self.frames.push_back(rest[..length].to_vec());
-            self.heard.drain(..4 + length);
-        }
-    }
-
-    /// Sends a frame; without a machine at the other end it is lost.
-    fn say(&mut self, frame: &[u8]) {
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        let mut bytes = (frame.len() as u32).to_be_bytes().to_vec();
-        bytes.extend(frame);
-        if stream.write_all(&bytes).is_err() {
-            // Half a frame may have gone out: nothing that follows would be understood.
-            self.stream = None;
-        }
-    }
-}
-
-impl Device for Wire {
-    type RxToken<'a> = Frame;
-    type TxToken<'a> = Sender<'a>;
-
-    fn receive(&mut self, _: Moment) -> Option<(Frame, Sender<'_>)> {
-        let frame = self.frames.pop_front()?;
-        Some((Frame(frame), Sender(self)))
-    }
-
-    fn transmit(&mut self, _: Moment) -> Option<Sender<'_>> {
-        Some(Sender(self))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
-
-/// A frame that came in.
-struct Frame(Vec<u8>);
-
-impl RxToken for Frame {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
-        look(&self.0)
-    }
-}
-
-/// Room for a frame to go out.
-struct Sender<'a>(&'a mut Wire);
-
-impl TxToken for Sender<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let mut frame = vec![0; length];
-        let result = fill(&mut frame);
-        self.0.say(&frame);
-        result
-    }
-}
+#[cfg(test)]
+mod tests;
