@@ -22,7 +22,7 @@ use crate::vm::{Config, Vm};
 use crate::workload::Workload;
 
 /// MiB of the disk that is rolled back.
-const DISK: u64 = 160;
+const DISK: u64 = 96;
 
 /// A moment that can be gone back to.
 struct Moment {
