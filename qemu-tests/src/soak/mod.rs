@@ -21,6 +21,9 @@ pub use plan::{Kind, Plan};
 /// How long a machine may take, all of its operations together: a guard against hanging.
 const LIMIT: Duration = Duration::from_secs(7200);
 
+/// So many failures, and it ends.
+const GIVE_UP: u64 = 20;
+
 /// How long, and which.
 #[derive(clap::Args)]
 pub struct Options {
@@ -99,16 +102,17 @@ impl fmt::Display for Counts {
 pub fn run(artifacts: &Artifacts, options: &Options) -> Result<ExitCode> {
     let first = options.seed.unwrap_or_else(by_the_clock);
     let started = Instant::now();
-    let (mut counts, mut failures, mut machines) = (Counts::default(), 0, 0u64);
+    let (mut counts, mut failures, mut machines) = (Counts::default(), 0u64, 0u64);
     loop {
-        let done = counts.all();
+        // An operation that failed is one, too.
+        let tried = counts.all() + failures;
         let left = match options.amount {
             Amount::Time(time) if started.elapsed() < time => u64::MAX,
-            Amount::Operations(all) if done < all => all - done,
+            Amount::Operations(all) if tried < all => all - tried,
             _ => break,
         };
-        // With no operation at all a machine would be tried for ever.
-        if failures > 0 && done == 0 {
+        if failures == GIVE_UP {
+            println!("soak: that is enough");
             break;
         }
         let seed = first.wrapping_add(machines);
