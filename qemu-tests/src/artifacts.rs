@@ -109,7 +109,7 @@ impl Artifacts {
 
     /// The module of `qemu-tests/modules` for that kernel.
     pub fn trouble(&self, kernel: Kernel) -> PathBuf {
-        self.0.join(format!("guest/trouble{}.ko", kernel.suffix()))
+        self.of(kernel, "guest/trouble", ".ko")
     }
 
     /// The command.
@@ -146,7 +146,7 @@ impl Artifacts {
     /// A kernel of Debian's for i386, `686` or `686-pae` (see `xtask/src/stock.rs`): `vmlinuz`,
     /// `release`, and `modules/`, to be loaded in the order of their names.
     pub fn stock(&self, flavour: &str) -> PathBuf {
-        self.0.join("stock").join(flavour)
+        self.dir.join("stock").join(flavour)
     }
 
     /// The programs of `qemu-tests/guest`.
