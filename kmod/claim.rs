@@ -7,6 +7,7 @@
 //! up the way back, as the other kernel lies in that RAM. What was written is entered for good.
 
 use crate::abi::{Range, HANDOFF_RANGES};
+use crate::alloc::KVec;
 use crate::arch::feature;
 use crate::gate::Gate;
 use crate::jump::Side;

@@ -3,6 +3,7 @@
 //! `/dev/kjump`: arguments in and out, and nothing else; `session` decides.
 
 use crate::abi;
+use crate::alloc::KBox;
 use crate::old;
 use crate::session::{self, Opener};
 use crate::sys;
@@ -49,7 +50,7 @@ macro_rules! arguments {
 }
 arguments!(
     Prepare, Segment, Commit, Jump, Back, Unload, Status, Request, Label, Select, List, Listed,
-    Claim, Enter, Range
+    Claim, Enter, Range, Fault
 );
 
 /// Copies the argument in, lets `f` act on it, and copies it out: also when `f` fails, as it may
@@ -109,6 +110,7 @@ impl MiscDevice for Device {
             abi::IOC_SELECT => exchange(arg, |a| session::select(opener, a))?,
             abi::IOC_LIST => exchange(arg, session::list)?,
             abi::IOC_CLAIM => exchange(arg, |a| session::claim(opener, a))?,
+            abi::IOC_FAULT => exchange(arg, session::fault)?,
             abi::IOC_ENTER => exchange(arg, |a| session::enter(opener, a))?,
             _ => return Err(ENOTTY),
         }

@@ -4,6 +4,7 @@
 //! readers of the first kexec jump expect; numbers are from the System V ABI and
 //! include/uapi/linux/elf.h.
 
+use crate::alloc::KVVec;
 use crate::arch;
 use kernel::prelude::*;
 

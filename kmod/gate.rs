@@ -6,6 +6,7 @@
 //! All of it is there before a jump starts, so that nothing has to be allocated on the way.
 
 use crate::abi::{self, ControlSlot};
+use crate::alloc::KBox;
 use crate::arch::{self, ControlPage, IdentityTables, Platform};
 use crate::pages::{Page, PageSource};
 use crate::sys::{self, pm};
@@ -65,6 +66,11 @@ impl Gate {
         }
         words[count] = u32::MAX;
         Ok(())
+    }
+
+    /// Frame of the control page.
+    pub(crate) fn frame(&self) -> u32 {
+        self.control.frame()
     }
 
     /// The jump-back entry, physical.

@@ -7,6 +7,7 @@
 //! that says where it is entered and what the load's label says, with a checksum over all of it.
 
 use crate::abi::{crc32, PeerNote, LABEL_SIZE, NOTE_NAME, NOTE_PEER};
+use crate::alloc::KVVec;
 use crate::elf::{self, Load as Segment, EHDR_SIZE, PHDR_SIZE};
 use crate::load::Load;
 use crate::pages::PAGE_SIZE;

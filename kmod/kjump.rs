@@ -9,6 +9,7 @@
 #[path = "../userspace/abi/src/uapi.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod abi;
+mod alloc;
 #[path = "../arch/mod.rs"]
 mod arch;
 mod claim;
@@ -32,6 +33,7 @@ mod rungs;
 mod session;
 mod sys;
 mod vmcore;
+mod watch;
 mod window;
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
@@ -52,9 +54,17 @@ module! {
             default: true,
             description: "In a peer: go back when this kernel panics",
         },
+        device_timeout: u32 {
+            default: 0,
+            description: "Seconds after which a jump whose devices do not freeze or come back ends in a panic, 0 for never",
+        },
         testing: bool {
             default: false,
-            description: "Allow tests to make rungs fail",
+            description: "Allow tests to make rungs and allocations fail",
+        },
+        fail_alloc: u32 {
+            default: 0,
+            description: "With testing=1: which of the module's allocations fails first, 0 for none",
         },
     },
 }
@@ -76,11 +86,15 @@ impl kernel::InPlaceModule for Kjump {
                 // SAFETY: a module is initialised once, and nothing of it runs before this.
                 unsafe {
                     old::init();
-                    session::init(
-                        module_parameters::handoff.value(),
-                        module_parameters::testing.value(),
-                        module_parameters::panic_back.value(),
-                    )?
+                    if module_parameters::testing.value() {
+                        alloc::fail_at(module_parameters::fail_alloc.value());
+                    }
+                    session::init(session::Options {
+                        handoff: module_parameters::handoff.value(),
+                        testing: module_parameters::testing.value(),
+                        panic_back: module_parameters::panic_back.value(),
+                        device_timeout: module_parameters::device_timeout.value(),
+                    })?
                 }
             },
             _panics: sys::PanicWatch::start(),

@@ -6,6 +6,7 @@
 //! say whose contents matter; see `ListEntry` in the ABI.
 
 use crate::abi::{ListEntry, ListPage, ENTRY_FIXED, ENTRY_OURS, ENTRY_THEIRS, LIST_ENTRIES};
+use crate::alloc::KVVec;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
 use kernel::prelude::*;
 

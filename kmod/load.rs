@@ -6,6 +6,7 @@
 //! Dropping either gives all pages back, zeroed.
 
 use crate::abi::{self, CoreNote, Handoff, PeerNote};
+use crate::alloc::KVec;
 use crate::gate::Gate;
 use crate::handoff;
 use crate::jump::Side;
@@ -15,6 +16,7 @@ use crate::own::OwnWindow;
 use crate::page_map::{Counts, PageMap};
 use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
 use crate::vmcore::CoreHeaders;
+use crate::watch::Watch;
 use crate::window;
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice, UserSliceReader};
@@ -50,6 +52,10 @@ pub(crate) struct Load {
     page_map: Option<PageMap>,
     peer_map: Option<Page>,
     headers: Option<CoreHeaders>,
+    /// What it is to leave alone, once somebody has asked for that.
+    watch: Option<Watch>,
+    /// Whether the next jump is to look at that.
+    paranoid: bool,
     /// What the load is, in words.
     label: KVec<u8>,
     /// Bytes; 0 if the load goes one way.
@@ -176,6 +182,8 @@ impl Preparation {
                     page_map: None,
                     peer_map: None,
                     headers: None,
+                    watch: None,
+                    paranoid: false,
                     label: KVec::new(),
                     window_end: 0,
                     own: None,
@@ -325,6 +333,8 @@ impl WindowLoad {
             page_map: Some(page_map),
             peer_map,
             headers,
+            watch: None,
+            paranoid: false,
             label,
             window_end,
             own,
@@ -356,7 +366,8 @@ impl Load {
             + u32::from(self.peer_map.is_some())
             + self.page_map.as_ref().map_or(0, PageMap::pages)
             + self.headers.as_ref().map_or(0, CoreHeaders::pages)
-            + self.own.as_ref().map_or(0, OwnWindow::pages);
+            + self.own.as_ref().map_or(0, OwnWindow::pages)
+            + self.watch.as_ref().map_or(0, Watch::pages);
         Gate::PAGES + (self.list.len() + self.list.list_pages()) as u32 + maps
     }
 
@@ -377,13 +388,52 @@ impl Load {
             .then(|| self.list.shadow_mut(index))
     }
 
+    /// Says whether the next jump is to look if the peer leaves alone what it is not given. What
+    /// that takes is allocated the first time, and kept.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the load goes one way; `ENOMEM`; `EINTR`.
+    pub(crate) fn watch(&mut self, paranoid: bool) -> Result {
+        self.paranoid = paranoid;
+        if !paranoid || self.watch.is_some() {
+            return Ok(());
+        }
+        let map = self.page_map.as_ref().ok_or(EOPNOTSUPP)?;
+        let first = self.window_end / PAGE_SIZE as u32;
+        let below = Below(first);
+        let frame = |page: &Option<Page>| page.as_ref().map(Page::frame);
+        let own = [
+            frame(&self.handoff),
+            frame(&self.peer_map),
+            Some(self.gate.frame()),
+        ];
+        let own = own.into_iter().flatten();
+        self.watch = Some(Watch::new(map, first, own, &mut PageSource::new(&below))?);
+        Ok(())
+    }
+
+    /// How many watched pages the last jump has found changed; the frames of the first to `frames`.
+    pub(crate) fn changed(&self, frames: &mut [u32]) -> u32 {
+        match &self.watch {
+            Some(watch) if self.paranoid => {
+                watch.changed(frames);
+                self.gate.answers().changed
+            }
+            _ => 0,
+        }
+    }
+
     /// Readies the next entry into the peer, with `command` for it.
     pub(crate) fn address(&mut self, command: u32) {
         if let Some(page) = &mut self.handoff {
             handoff::address(&mut page.view_mut::<Handoff>().mailbox, command);
         }
         let target = self.target;
-        self.gate.control().target = target;
+        let control = self.gate.control();
+        control.target = target;
+        control.watched = 0;
+        control.changed = 0;
     }
 
     /// Leaves `text`, shorter than a block's room, for the peer.
@@ -465,6 +515,12 @@ impl Side for Load {
         }
         if let Some(headers) = &mut self.headers {
             headers.note_registers();
+        }
+        if let (true, Some(watch), Some(map)) = (self.paranoid, &mut self.watch, &self.page_map) {
+            let own = self.own.as_ref().map_or(0..0, OwnWindow::frames);
+            watch.fill(map, self.window_end / PAGE_SIZE as u32, own);
+            let phys = watch.phys();
+            self.gate.control().watched = phys;
         }
     }
 

@@ -10,6 +10,7 @@
 //! be written with what a saved kernel left there.
 
 use crate::abi::{Handoff, ListPage, Range, ENTRY_OURS, HANDOFF_RANGES, LIST_ENTRIES};
+use crate::alloc::KVVec;
 use crate::pages::{Page, PAGE_SIZE};
 use crate::sys::{self, OldMemory};
 use kernel::prelude::*;

@@ -7,6 +7,7 @@
 //! and must not overwrite what it has still to read.
 
 use crate::abi::ENTRY_THEIRS;
+use crate::alloc::KVVec;
 use crate::gate::Gate;
 use crate::list::ExchangeList;
 use crate::load::Destination;

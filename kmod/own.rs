@@ -9,6 +9,7 @@
 //! must not take them for this kernel's memory.
 
 use crate::abi;
+use crate::alloc::KVVec;
 use crate::pages::{Below, Page, PageSource, LARGEST, PAGE_SIZE};
 use crate::sys::memory;
 use core::ops::Range;

@@ -12,6 +12,7 @@
 //! by hardware); the shadow, whose contents are the window's and are saved as such; and what is the
 //! peer's own, who runs in it.
 
+use crate::alloc::{KVVec, KVec};
 use crate::list::ExchangeList;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
 use crate::sys::memory::{self, FrameKind, FreeFill};
@@ -150,6 +151,31 @@ impl PageMap {
                 }
                 frame += length;
             }
+        }
+    }
+
+    /// Frames of RAM in `[first, end)`.
+    pub(crate) fn ram_between(&self, first: u32, end: u32) -> u32 {
+        let inside = |&[from, to]: &[u32; 2]| to.min(end).saturating_sub(from.max(first));
+        self.ranges.iter().map(inside).sum()
+    }
+
+    /// Calls `f` with each frame in `[first, end)` that is to be saved, ascending.
+    pub(crate) fn for_each(&self, first: u32, end: u32, mut f: impl FnMut(u32)) {
+        let mut at = first;
+        while at < end.min(self.frames()) {
+            let page = &self.bits[(at / FRAMES_PER_PAGE) as usize];
+            let word = page.words()[(at % FRAMES_PER_PAGE / 32) as usize] >> (at % 32);
+            let left = 32 - at % 32;
+            let mut bits = word;
+            while bits != 0 {
+                let frame = at + bits.trailing_zeros();
+                if frame < end {
+                    f(frame);
+                }
+                bits &= bits - 1;
+            }
+            at += left;
         }
     }
 

@@ -7,6 +7,7 @@
 //! elsewhere: a [`PageSource`] hands out only such pages. Those that it has to pass over it keeps
 //! until it is dropped, or the allocator would offer them again.
 
+use crate::alloc::{self, KVVec};
 use crate::sys::memory;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -40,6 +41,7 @@ impl Page {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
+        alloc::allow()?;
         let page = memory::page_alloc()?;
         ALLOCATED.fetch_add(1, Ordering::Relaxed);
         Ok(Self(page))
@@ -49,6 +51,7 @@ impl Page {
     /// cannot be had without effort. Pages that the iterator still has when it is dropped are
     /// lost, so it is to be run to its end.
     fn block(order: u32) -> Option<impl Iterator<Item = Self>> {
+        alloc::allow().ok()?;
         let first = memory::block_alloc(order)?;
         let count = 1usize << order;
         ALLOCATED.fetch_add(count as u32, Ordering::Relaxed);
@@ -76,6 +79,12 @@ impl Page {
     pub(crate) fn words_mut(&mut self) -> &mut [u32; PAGE_SIZE / 4] {
         // SAFETY: a whole page, owned, and aligned to itself.
         unsafe { self.0.cast().as_mut() }
+    }
+
+    /// Its words, to be read.
+    pub(crate) fn words(&self) -> &[u32; PAGE_SIZE / 4] {
+        // SAFETY: a whole page, owned, and aligned to itself.
+        unsafe { self.0.cast().as_ref() }
     }
 
     /// The page as a `T`.

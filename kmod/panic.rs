@@ -4,6 +4,7 @@
 //! it was entered from with it.
 
 use crate::abi::{Handoff, Mailbox, STATUS_PANIC};
+use crate::alloc::KBox;
 use crate::arch;
 use crate::gate::Gate;
 use crate::pages::{Nowhere, PageSource, PAGE_SIZE};

@@ -3,6 +3,7 @@
 //! The peer's side: this kernel was entered by a jump, and can go back.
 
 use crate::abi::{self, Handoff, Mailbox};
+use crate::alloc::KBox;
 use crate::gate::Gate;
 use crate::handoff;
 use crate::jump::Side;

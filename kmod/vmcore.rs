@@ -9,6 +9,7 @@
 //! `/proc/vmcore` something that can be resumed. All of it is one contiguous piece of memory.
 
 use crate::abi::{CoreNote, Range, HANDOFF_RANGES, NOTE_CORE, NOTE_NAME};
+use crate::alloc::KVVec;
 use crate::elf::{self, Load, EHDR_SIZE, PHDR_SIZE};
 use crate::list::ExchangeList;
 use crate::pages::{Page, PageSource, PAGE_SIZE};

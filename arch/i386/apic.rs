@@ -8,6 +8,7 @@
 //! Interrupt Controller"; Intel 82093AA (I/O APIC) data sheet.
 
 use super::cpu;
+use crate::alloc::KVec;
 use crate::sys::{self, Mmio};
 use kernel::prelude::*;
 

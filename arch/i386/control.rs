@@ -12,6 +12,9 @@ use core::mem::{offset_of, size_of};
 /// Bytes reserved for the copy of the stub.
 pub(crate) const CODE_SIZE: usize = 0x800;
 
+/// In a watched page's address: it was not what it had been when the peer came back.
+pub(crate) const WATCH_CHANGED: u32 = 1;
+
 /// What [`ControlPage::features`] may say: what this CPU has, and the kind of the jump.
 pub(crate) mod feature {
     /// There is an EFER (CPUID tells of NX, long mode or SYSCALL).
@@ -79,6 +82,8 @@ pub(crate) struct ControlPage {
     pub(crate) lapic: u32,
     /// Bits of [`feature`].
     pub(crate) features: u32,
+    /// First page of the table of watched pages.
+    pub(crate) watched: u32,
 
     // Answers.
     /// The peer's re-entry address, 0 if it has none.
@@ -89,6 +94,8 @@ pub(crate) struct ControlPage {
     pub(crate) loaded: u32,
     /// Pages of the peer's kept on the way back.
     pub(crate) peer_kept: u32,
+    /// Watched pages that were found changed on the way back.
+    pub(crate) changed: u32,
 
     // The saved context.
     resume: u32,
@@ -110,7 +117,7 @@ pub(crate) struct ControlPage {
     pub(crate) gdt: [u64; 4],
     pub(crate) idt: [u64; 3],
 
-    pad: [u8; 0x400 - 244],
+    pad: [u8; 0x400 - 252],
     /// The copy of the stub.
     pub(crate) code: [u8; CODE_SIZE],
     /// The stub's stack, growing down from the end of the page.
@@ -131,7 +138,7 @@ pub(super) mod offset {
         PHYS = phys; VIRT = virt; TABLES = tables; LIST = list; TARGET = target; PARAMS = params;
         MAILBOX = mailbox; PEER_MAP = peer_map; BUS_MASTERS = bus_masters; LAPIC = lapic;
         FEATURES = features; PEER_ENTRY = peer_entry; BACKED_UP = backed_up; LOADED = loaded;
-        PEER_KEPT = peer_kept; RESUME = resume; ESP = esp; CR0 = cr0; CR3 = cr3; CR4 = cr4;
+        PEER_KEPT = peer_kept; WATCHED = watched; CHANGED = changed; RESUME = resume; ESP = esp; CR0 = cr0; CR3 = cr3; CR4 = cr4;
         EFER = efer; MISC_ENABLE = misc_enable; APIC_BASE = apic_base; DR = dr; GDTR = gdtr;
         IDTR = idtr; SEL_CS = selectors; SEL_DS = selectors + 2; SEL_ES = selectors + 4;
         SEL_FS = selectors + 6; SEL_SS = selectors + 8; STUB_GDTR = stub_gdtr;

@@ -13,7 +13,7 @@ pub(crate) mod stub;
 pub(crate) use self::core::{
     registers, ELF_MACHINE, PRSTATUS_PID, PRSTATUS_REGISTERS, PRSTATUS_SIZE,
 };
-pub(crate) use control::{feature, ControlPage};
+pub(crate) use control::{feature, ControlPage, WATCH_CHANGED};
 pub(crate) use cpu::{fingerprint, is_boot_cpu, local_apic, timestamp};
 pub(crate) use paging::IdentityTables;
 

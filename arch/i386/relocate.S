@@ -11,8 +11,9 @@
 # first part, physical in the copy. All names in braces are offsets into `struct ControlPage`,
 # or constants, supplied by arch/i386/stub.rs.
 #
-# The exchange of pages is in exchange.S, which also ends the copy; the last phase, back in the
-# module's text, is in resume.S. The three are assembled as one.
+# What compares A's pages outside the window is in watch.S. The exchange of pages is in exchange.S,
+# which also ends the copy; the last phase, back in the module's text, is in resume.S. The four are
+# assembled as one.
 #
 # What can go wrong. From phase 2 on an exception has no handler and resets the machine; so
 # whatever may be absent on some CPU (MSRs) is asked for before and told by {FEATURES}. An
@@ -121,8 +122,10 @@ kjump_stub_start:
 	call	kjump_stub_silence_cpus
 	call	kjump_stub_silence_devices
 
-	# Phase 5: our window out, the peer's in.
+	# Phase 5: our window out, the peer's in; and what is not the peer's is summed, if asked for.
 	call	kjump_stub_exchange_out
+	xorl	%edi, %edi
+	call	kjump_stub_watch
 
 	# Phase 6: enter the peer: %esi as the boot protocol wants it, and [esp] = the jump-back
 	# entry, or 0 where nobody comes back, as mainline has it.
@@ -166,6 +169,9 @@ kjump_stub_patch:
 	call	kjump_stub_silence_devices
 	.globl	kjump_stub_quiet
 kjump_stub_quiet:
+	# Before the exchange, which writes to the list.
+	movl	$1, %edi
+	call	kjump_stub_watch
 	call	kjump_stub_exchange_back
 
 	# Phase 8: up again. XD_DISABLE before EFER.NXE, both and CR4.PAE before paging: the saved

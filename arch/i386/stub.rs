@@ -2,7 +2,7 @@
 
 //! The relocate stub from Rust's side: its constants, its copy in a control page, the call.
 
-use super::control::{feature, offset, ControlPage, TableRegister, CODE_SIZE};
+use super::control::{feature, offset, ControlPage, TableRegister, CODE_SIZE, WATCH_CHANGED};
 use super::cpu;
 use crate::abi;
 use core::mem::offset_of;
@@ -16,6 +16,7 @@ const NMI: usize = 2;
 
 core::arch::global_asm!(
     include_str!("relocate.S"),
+    include_str!("watch.S"),
     include_str!("exchange.S"),
     include_str!("resume.S"),
     PHYS = const offset::PHYS,
@@ -34,6 +35,9 @@ core::arch::global_asm!(
     BACKED_UP = const offset::BACKED_UP,
     LOADED = const offset::LOADED,
     PEER_KEPT = const offset::PEER_KEPT,
+    WATCHED = const offset::WATCHED,
+    CHANGED = const offset::CHANGED,
+    WATCH_CHANGED = const WATCH_CHANGED,
     RESUME = const offset::RESUME,
     ESP = const offset::ESP,
     CR0 = const offset::CR0,

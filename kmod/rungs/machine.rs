@@ -17,9 +17,10 @@ impl<'t> Devices<'t> {
     /// `cpus` has the CPUs if they went first; on failure they are back before the devices.
     pub(crate) fn freeze(trail: &'t Trail<'t>, cpus: &mut Option<Cpus<'t>>) -> Result<Self> {
         // dpm_suspend_start leaves what it had frozen to dpm_resume_end when it fails.
-        trail.take_undone(Rung::Devices, pm::devices_freeze, || {
+        let freeze = || trail.patient(pm::devices_freeze);
+        trail.take_undone(Rung::Devices, freeze, || {
             drop(cpus.take());
-            pm::devices_resume(false);
+            trail.patient(|| pm::devices_resume(false));
         })?;
         Ok(Self { trail })
     }
@@ -27,7 +28,8 @@ impl<'t> Devices<'t> {
 
 impl Drop for Devices<'_> {
     fn drop(&mut self) {
-        pm::devices_resume(self.trail.peer_ran());
+        let trail = self.trail;
+        trail.patient(|| pm::devices_resume(trail.peer_ran()));
         if self.trail.peer_ran() {
             pm::acpi_wake();
         }
@@ -43,7 +45,7 @@ pub(crate) struct DevicesLate<'t> {
 impl<'t> DevicesLate<'t> {
     pub(crate) fn freeze(trail: &'t Trail<'t>) -> Result<Self> {
         // dpm_suspend_end resumes what it had frozen when it fails.
-        trail.take(Rung::DevicesLate, pm::devices_freeze_late)?;
+        trail.take(Rung::DevicesLate, || trail.patient(pm::devices_freeze_late))?;
         Ok(Self { trail })
     }
 }
@@ -53,7 +55,8 @@ impl Drop for DevicesLate<'_> {
         if self.trail.peer_ran() {
             pm::acpi_reenable();
         }
-        pm::devices_resume_early(self.trail.peer_ran());
+        let trail = self.trail;
+        trail.patient(|| pm::devices_resume_early(trail.peer_ran()));
         self.trail.undone(Rung::DevicesLate);
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) hotplug: bool,
     /// Number of the rung that is to fail, 0 for none.
     pub(crate) fail_at: u32,
+    /// Seconds that devices may take at a time; 0 for as long as they like.
+    pub(crate) device_timeout: u32,
 }
 
 /// One way down and back: what was chosen, what happened when.
@@ -69,6 +71,7 @@ pub(crate) struct Trail<'a> {
     pub(crate) freezer: bool,
     pub(crate) set: CpuSet,
     fail_at: u32,
+    device_timeout: u32,
     failed: Cell<u32>,
     peer_ran: Cell<bool>,
     stamps: &'a [Cell<u64>; STAMP_COUNT],
@@ -96,12 +99,18 @@ impl<'a> Trail<'a> {
             freezer: options.freezer,
             set,
             fail_at: options.fail_at,
+            device_timeout: options.device_timeout,
             failed: Cell::new(0),
             peer_ran: Cell::new(false),
             stamps,
         };
         trail.mark(0);
         trail
+    }
+
+    /// Calls devices' drivers, which have to come to an end in time.
+    fn patient<T>(&self, f: impl FnOnce() -> T) -> T {
+        pm::patient(self.device_timeout, self.symbols.console_resume_all(), f)
     }
 
     /// Notes the time in slot `slot` of the time stamps.

@@ -2,7 +2,7 @@
 
 //! The two calls that cross: a jump to the peer, and a peer's way back.
 
-use super::{lockdown, Opener, State, SESSION, SYMBOLS, TESTING};
+use super::{lockdown, Opener, State, DEVICE_TIMEOUT, SESSION, SYMBOLS, TESTING};
 use crate::abi::{self, STATUS_NONE};
 use crate::jump;
 use crate::old;
@@ -24,6 +24,7 @@ pub(super) fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Op
         freezer: flags & abi::JUMP_NO_FREEZER == 0,
         hotplug: flags & abi::JUMP_HOTPLUG_CPUS != 0,
         fail_at,
+        device_timeout: DEVICE_TIMEOUT.as_ref().copied().unwrap_or(0),
     })
 }
 
@@ -32,13 +33,17 @@ pub(super) fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Op
 /// # Errors
 ///
 /// `ENODATA` if nothing is loaded; `ENOLINK` if the peer is gone; `EXDEV` in a peer; `EINPROGRESS`;
-/// `EBUSY`; `EPERM`; what the rung that failed reported, with its number in `failed_rung`.
+/// `EBUSY`; `EPERM`; those of [`crate::load::Load::watch`]; what the rung that failed reported, with
+/// its number in `failed_rung`.
 pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     lockdown()?;
-    let options = options(request.flags, request.fail_at, request.reserved)?;
+    let paranoid = request.flags & abi::JUMP_PARANOID != 0;
+    let flags = request.flags & !abi::JUMP_PARANOID;
+    let options = options(flags, request.fail_at, [request.reserved, 0])?;
     let symbols = SYMBOLS.as_ref().ok_or(ENODEV)?;
     request.failed_rung = 0;
     request.status = STATUS_NONE;
+    request.changed = 0;
 
     let mut session = SESSION.lock();
     let place = session.place(opener)?;
@@ -49,6 +54,9 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
         _ => return Err(ENODATA),
     }
     place.claim(opener)?;
+    if let State::Loaded(load) | State::Returned(load) = &mut place.state {
+        load.watch(paranoid)?;
+    }
     let name = place.name;
     let (mut load, resident) = match core::mem::replace(&mut place.state, State::Away) {
         State::Loaded(load) => (load, false),
@@ -92,6 +100,16 @@ pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
     last.backed_up = answers.backed_up;
     last.loaded = answers.loaded;
     last.peer_kept = answers.peer_kept;
+    last.changed = [0; abi::CHANGED_FRAMES];
+    last.changed_pages = load.changed(&mut last.changed);
+    request.changed = last.changed_pages;
+    if request.changed != 0 {
+        let frames = &last.changed[..last.changed.len().min(request.changed as usize)];
+        pr_err!(
+            "the peer changed {} pages of this kernel's that it was not given; page frames, hexadecimal: {frames:x?}\n",
+            request.changed
+        );
+    }
     let again = load.came_back();
     last.jumps = load.jumps;
     if again {

@@ -4,6 +4,7 @@
 
 use super::{lockdown, Opener, Place, State, SESSION};
 use crate::abi;
+use crate::alloc::{KBox, KVec};
 use crate::load::Preparation;
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};

@@ -21,8 +21,9 @@ pub(crate) use loading::{commit, label, prepare, request, segment, unload};
 pub(crate) use places::{close, select};
 pub(crate) use reading::{open_kimgcore, read_kimgcore, read_peer};
 pub(crate) use restore::{claim, enter};
-pub(crate) use telling::{list, status, with_handoff};
+pub(crate) use telling::{fault, list, status, with_handoff};
 
+use crate::alloc::{KBox, KVec};
 use crate::claim::Claimed;
 use crate::load::{Load, Preparation};
 use crate::peer::Peer;
@@ -69,6 +70,7 @@ kernel::sync::global_lock! {
 
 static SYMBOLS: SetOnce<Symbols> = SetOnce::new();
 static TESTING: SetOnce<bool> = SetOnce::new();
+static DEVICE_TIMEOUT: SetOnce<u32> = SetOnce::new();
 
 /// The session, from [`init`] to its drop, which frees whatever there is.
 pub(crate) struct Guard(());
@@ -83,6 +85,14 @@ impl Drop for Guard {
     }
 }
 
+/// The module's parameters, by their names.
+pub(crate) struct Options {
+    pub(crate) handoff: u64,
+    pub(crate) testing: bool,
+    pub(crate) panic_back: bool,
+    pub(crate) device_timeout: u32,
+}
+
 /// Initialises the session; with a handoff this kernel is a peer.
 ///
 /// # Errors
@@ -92,15 +102,16 @@ impl Drop for Guard {
 /// # Safety
 ///
 /// To be called exactly once, before any other function of this file.
-pub(crate) unsafe fn init(handoff: u64, testing: bool, panic_back: bool) -> Result<Guard> {
+pub(crate) unsafe fn init(options: Options) -> Result<Guard> {
     // SAFETY: as the caller promises.
     unsafe { SESSION.init() };
     let guard = Guard(());
     SYMBOLS.populate(Symbols::resolve());
-    TESTING.populate(testing);
+    TESTING.populate(options.testing);
+    DEVICE_TIMEOUT.populate(options.device_timeout);
     let mut first = Place::new(Name::default());
-    if handoff != 0 {
-        let peer = Peer::find(handoff, panic_back)?;
+    if options.handoff != 0 {
+        let peer = Peer::find(options.handoff, options.panic_back)?;
         first.state = State::Peer(KBox::new(peer, GFP_KERNEL)?);
     }
     SESSION.lock().places.push(first, GFP_KERNEL)?;

@@ -3,6 +3,7 @@
 //! Reading what is loaded: `/proc/kimgcore`, and by address.
 
 use super::{Name, Opener, Place, Session, State, SESSION};
+use crate::alloc::KBox;
 use crate::kimgcore::Kimgcore;
 use crate::load::Load;
 use crate::pages::PAGE_SIZE;

@@ -5,6 +5,7 @@
 use super::crossing::options;
 use super::{lockdown, Opener, State, SESSION, SYMBOLS};
 use crate::abi;
+use crate::alloc::{KBox, KVec};
 use crate::claim::{self, Claimed};
 use crate::jump;
 use crate::old;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls that tell and change nothing.
+//! The calls that tell and change nothing, and the tests' knob.
 
 use super::{Opener, Place, State, SESSION, SYMBOLS, TESTING};
 use crate::abi;
@@ -83,6 +83,20 @@ fn describe(status: &mut abi::Status, load: &Load) {
     } else {
         status.jump_back_entry = load.gate.entry().into();
     }
+}
+
+/// [`abi::IOC_FAULT`]: has an allocation fail.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` unless the module is loaded for tests.
+pub(crate) fn fault(request: &mut abi::Fault) -> Result {
+    let testing = TESTING.as_ref().copied().unwrap_or(false);
+    if !testing || request.flags != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    request.counted = crate::alloc::fail_at(request.fail_at);
+    Ok(())
 }
 
 /// [`abi::IOC_HANDOFF`]: calls `f` with the block.

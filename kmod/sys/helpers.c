@@ -15,9 +15,11 @@
 #include <linux/pm.h>
 #include <linux/random.h>
 #include <linux/sched.h>
+#include <linux/sched/debug.h>
 #include <linux/security.h>
 #include <linux/suspend.h>
 #include <linux/utsname.h>
+#include <linux/workqueue.h>
 #include <asm/msr.h>
 #include <asm/tsc.h>
 
@@ -136,6 +138,37 @@ void kjh_devices_resume(bool peer_ran)
 void kjh_let_printers_finish(void)
 {
 	msleep(10);
+}
+
+static void (*patience_console)(void);
+static struct task_struct *patience_task;
+
+static void patience_is_over(struct work_struct *work)
+{
+	/* Or nobody would read what follows. */
+	if (patience_console)
+		patience_console();
+	pr_emerg("kjump: a device's driver does not return; the jump waits here:\n");
+	sched_show_task(patience_task);
+	panic("kjump: devices do not get ready in time (device_timeout)");
+}
+
+static DECLARE_DELAYED_WORK(patience, patience_is_over);
+
+/*
+ * From now on the caller may take @seconds; 0 when it is done. Its devices' callbacks cannot be
+ * called off: a driver that is stuck holds its device and the list of all. So the end is a panic,
+ * as with the kernel's own DPM_WATCHDOG. Not on a queue that the freezer stops.
+ */
+void kjh_patience(u32 seconds, void *console_resume)
+{
+	if (seconds) {
+		patience_console = console_resume;
+		patience_task = current;
+		schedule_delayed_work(&patience, seconds * HZ);
+	} else {
+		cancel_delayed_work_sync(&patience);
+	}
 }
 
 /*

@@ -51,6 +51,7 @@ int kjh_devices_freeze_late(void);
 void kjh_devices_resume_early(bool peer_ran);
 void kjh_devices_resume(bool peer_ran);
 void kjh_let_printers_finish(void);
+void kjh_patience(u32 seconds, void *console_resume);
 void kjh_irq_disable(void);
 void kjh_irq_enable(void);
 int kjh_next_secondary_cpu(void);

@@ -3,6 +3,7 @@
 //! Mappings of device registers, and of memory that is RAM but not this kernel's.
 
 use super::bindings;
+use crate::alloc;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 
@@ -22,6 +23,7 @@ impl Mmio {
     ///
     /// `ENOMEM`.
     pub(crate) fn map(phys: u32, size: usize) -> Result<Self> {
+        alloc::allow()?;
         // SAFETY: process context; the range is a device's by the resource tree or an MSR.
         let base = unsafe { bindings::kjh_ioremap(phys, size as u32) };
         Ok(Self {
@@ -72,6 +74,7 @@ impl OldMemory {
     ///
     /// `ENOMEM`, also where the range is RAM of this kernel in part.
     pub(crate) fn map(phys: u32, size: usize) -> Result<Self> {
+        alloc::allow()?;
         // SAFETY: process context; memremap checks the range itself.
         let base = unsafe { bindings::kjh_memremap(phys, size as u32) };
         Ok(Self {

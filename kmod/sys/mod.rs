@@ -14,6 +14,7 @@ pub(crate) mod symbols;
 pub(crate) use memory::{find_resource, page_offset};
 pub(crate) use mmio::{Mmio, OldMemory};
 
+use crate::alloc::KBox;
 use core::ffi::CStr;
 use kernel::prelude::*;
 

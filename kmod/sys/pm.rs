@@ -81,6 +81,27 @@ fallible! {
     syscore_suspend = syscore_suspend;
 }
 
+/// Calls `f`, which may take so many seconds before this kernel panics; 0 for as many as it likes.
+/// `console_resume` is called first, so that the panic is seen.
+pub(crate) fn patient<T>(
+    seconds: u32,
+    console_resume: Option<unsafe extern "C" fn()>,
+    f: impl FnOnce() -> T,
+) -> T {
+    let seconds = seconds.min(86400);
+    let resume = console_resume.map_or(core::ptr::null_mut(), |f| f as *mut core::ffi::c_void);
+    if seconds != 0 {
+        // SAFETY: process context; `resume` is null or the kernel's function of that name.
+        unsafe { bindings::kjh_patience(seconds, resume) };
+    }
+    let result = f();
+    if seconds != 0 {
+        // SAFETY: as above; ends what was begun.
+        unsafe { bindings::kjh_patience(0, core::ptr::null_mut()) };
+    }
+    result
+}
+
 /// Undoes [`devices_freeze_late`].
 pub(crate) fn devices_resume_early(peer_ran: bool) {
     // SAFETY: devices were frozen late.

@@ -112,6 +112,11 @@ impl Artifacts {
         self.of(kernel, "guest/trouble", ".ko")
     }
 
+    /// The module of a device that does not freeze, for [`Kernel::Full`].
+    pub fn stubborn(&self) -> PathBuf {
+        self.0.join("guest/stubborn.ko")
+    }
+
     /// The command.
     pub fn kjump(&self) -> PathBuf {
         self.dir.join("kjump")

@@ -32,6 +32,7 @@ pub struct Drive {
     image: PathBuf,
     read_only: bool,
     fault: Option<(Fault, u64)>,
+    log: Option<PathBuf>,
 }
 
 impl From<PathBuf> for Drive {
@@ -40,6 +41,7 @@ impl From<PathBuf> for Drive {
             image,
             read_only: false,
             fault: None,
+            log: None,
         }
     }
 }
@@ -63,12 +65,26 @@ impl Drive {
         self
     }
 
+    /// What is written and flushed goes to a log, for [`crate::writes`].
+    pub fn logged(mut self, log: &Path) -> Self {
+        self.log = Some(log.to_path_buf());
+        self
+    }
+
     /// QEMU's arguments for the disk with this number.
     pub fn arguments(&self, number: usize) -> [String; 4] {
         // A comma in a file name is doubled.
         let image = self.image.display().to_string().replace(',', ",,");
         let mut drive = format!("id=disk{number},if=none,format=raw");
         match self.fault {
+            None if self.log.is_some() => {
+                let log = self.log.iter().map(|p| p.display().to_string());
+                let log = log.collect::<String>().replace(',', ",,");
+                drive += &format!(
+                    ",file.driver=blklogwrites,file.file.driver=file,file.file.filename={image}\
+                     ,file.log.driver=file,file.log.filename={log},file.log-sector-size=512"
+                );
+            }
             None => drive += &format!(",file={image}"),
             Some((fault, sector)) => {
                 drive += &format!(

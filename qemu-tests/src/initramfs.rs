@@ -215,6 +215,9 @@ fn peers(artifacts: &Artifacts, mut archive: Cpio) -> Cpio {
     for (name, file) in peer::misfits() {
         archive = archive.file(&format!("boot/{name}"), &file);
     }
+    if let Ok(module) = fs::read(artifacts.stubborn()) {
+        archive = archive.file("lib/stubborn.ko", &module);
+    }
     if let Ok(kernel) = fs::read(artifacts.bzimage(Kernel::Full)) {
         archive = archive.file("boot/full", &kernel);
     }

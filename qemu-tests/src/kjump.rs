@@ -68,6 +68,10 @@ pub mod exit {
     pub const CALL_TIMED_OUT: i32 = 43;
     /// A program that was called faulted.
     pub const CALL_FAULTED: i32 = 44;
+    /// The peer changed what it was not given.
+    pub const TOUCHED: i32 = 46;
+    /// A hardware watchdog is running.
+    pub const WATCHDOG: i32 = 47;
     /// There is no image.
     pub const NO_IMAGE: i32 = 50;
     /// The image was not written to its end, or is cut off.

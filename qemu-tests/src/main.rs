@@ -42,6 +42,7 @@ mod tools;
 mod vm;
 mod work;
 mod workload;
+mod writes;
 
 use std::process::ExitCode;
 

@@ -278,6 +278,15 @@ impl Vm {
         self.agent.finish(started, end, &|| Ok(()))
     }
 
+    /// How what [`Vm::start_command`] began has ended; `None` if it has not yet.
+    pub fn ended(&self, started: usize) -> Result<Option<Output>> {
+        let ended = self.agent.ended(started).transpose()?;
+        if ended.is_none() && Instant::now() > self.deadline {
+            bail!("time is up");
+        }
+        Ok(ended)
+    }
+
     /// Waits for a text on the console, after `mark`; gives all from the mark to its line's end.
     pub fn wait_for(&self, mark: usize, needle: &str, timeout: Duration) -> Result<String> {
         let left = self.end(timeout).saturating_duration_since(Instant::now());

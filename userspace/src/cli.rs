@@ -168,9 +168,21 @@ pub struct Way {
     /// Take CPUs down by hotplug and call no PM notifiers
     #[arg(long)]
     pub hotplug_cpus: bool,
+    /// Go although a hardware watchdog of this kernel runs: whoever is entered must stop or feed it
+    #[arg(long)]
+    pub ignore_watchdog: bool,
     /// Make this rung fail (module loaded with testing=1)
     #[arg(long, value_name = "RUNG", value_parser = parse::rung, hide = true)]
     pub fail_at: Option<u32>,
+}
+
+/// Whether the peer is trusted.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Trust {
+    /// Look whether the peer leaves alone what it was not given: sum all pages of this kernel
+    /// outside the window before, and compare after
+    #[arg(long)]
+    pub paranoid: bool,
 }
 
 /// Arguments of `jump`.
@@ -185,6 +197,9 @@ pub struct Jump {
     /// How to go down.
     #[command(flatten)]
     pub way: Way,
+    /// Whether the peer is trusted.
+    #[command(flatten)]
+    pub trust: Trust,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,

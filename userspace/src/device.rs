@@ -110,6 +110,7 @@ impl Device {
                 _ if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
                     Error::Owned { verb: "open" }
                 }
+                io::ErrorKind::OutOfMemory => Error::NoMemory { verb: "open" },
                 _ => Error::io(abi::DEVICE, e),
             }),
         }

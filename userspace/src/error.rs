@@ -301,7 +301,7 @@ pub enum Error {
     },
     /// A rung of the way down failed.
     #[error(
-        "{verb}: rung \"{rung}\" failed: {}; this kernel goes on as before",
+        "{verb}: rung \"{rung}\" failed: {}{device}; this kernel goes on as before",
         plain(source)
     )]
     Rung {
@@ -309,8 +309,36 @@ pub enum Error {
         verb: &'static str,
         /// The rung's name.
         rung: String,
+        /// In brackets, which device it was, where the kernel tells; or empty.
+        device: String,
         /// Why.
         source: io::Error,
+    },
+    /// The peer wrote where it must not.
+    #[error(
+        "{verb}: the peer came back, but {pages} pages of this kernel that it was not given have changed \
+         (page frames {frames}): whatever lies there is wrong now; save what can be saved, restart, \
+         and do not use that peer again"
+    )]
+    Touched {
+        /// The command.
+        verb: &'static str,
+        /// How many.
+        pages: u32,
+        /// The frames of the first.
+        frames: String,
+    },
+    /// A hardware watchdog is running.
+    #[error(
+        "{verb}: a watchdog is running ({which}): nobody would feed it while this kernel is away, and \
+         it would reset the machine; stop what holds it open, or use --ignore-watchdog if the peer \
+         stops or feeds it (kjump.watchdog=SECONDS)"
+    )]
+    Watchdog {
+        /// The command.
+        verb: &'static str,
+        /// Its device, and who holds it open.
+        which: String,
     },
     /// The configuration file cannot be understood.
     #[error("{}, line {line}: {why}; correct it, or use another file with --config", path.display())]

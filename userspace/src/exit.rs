@@ -38,6 +38,8 @@ Exit codes:
   42  the other kernel is not entered at the address that was given
   43  a call did not return in time  44  a call faulted, or was lost
   45  the firmware has no such service
+  46  the peer changed memory of this kernel that it was not given
+  47  a hardware watchdog is running
   50  no image                       51  image torn or unfinished
   52  image damaged                  53  image used or discarded
   54  image foreign                  55  image stale
@@ -86,6 +88,8 @@ impl Error {
             Error::WrongEntry { .. } => 42,
             Error::NoWayBack { .. } => 35,
             Error::Rung { .. } => 29,
+            Error::Touched { .. } => 46,
+            Error::Watchdog { .. } => 47,
             Error::Target(e) => target(e),
             Error::NotSaved { code, .. }
             | Error::NotResumed { code, .. }
@@ -149,7 +153,7 @@ fn save(error: &Save) -> u8 {
         Save::NoMemory(_) => 12,
         Save::NoRoom { .. } | Save::Stream => 56,
         Save::Stopped => 57,
-        Save::Io { .. } | Save::CommitUnknown { .. } => 58,
+        Save::Io { .. } | Save::Mark { .. } | Save::CommitUnknown { .. } => 58,
         _ => 1,
     }
 }

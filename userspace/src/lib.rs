@@ -24,6 +24,7 @@ pub mod parse;
 mod progress;
 mod snapshots;
 mod swap;
+mod watchdogs;
 pub mod untrusted;
 
 use std::io::{self, Write};

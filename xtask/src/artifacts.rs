@@ -165,6 +165,11 @@ pub fn guest_programs() -> PathBuf {
     dir().join("guest")
 }
 
+/// The module of a device that does not freeze, for `full`.
+pub fn stubborn() -> PathBuf {
+    guest_programs().join("stubborn.ko")
+}
+
 /// The cache outside the checkout: `$KJUMP_CACHE`, else `kjump` in the user's cache directory.
 pub fn cache() -> Result<PathBuf> {
     let set = |name| {

@@ -31,7 +31,11 @@ pub fn build(built: &Built, tools: &Tools) -> Result<()> {
     sh::copy(&out.join("kjump.ko"), &kernel.module())?;
     let out = repo.join("build/test-modules").join(kernel.name());
     compile(built, tools, &repo.join("qemu-tests/modules"), &out)?;
-    sh::copy(&out.join("trouble.ko"), &kernel.trouble())
+    sh::copy(&out.join("trouble.ko"), &kernel.trouble())?;
+    match kernel {
+        Kernel::Full => sh::copy(&out.join("stubborn.ko"), &artifacts::stubborn()),
+        _ => Ok(()),
+    }
 }
 
 /// Builds what a directory's Kbuild names, into `out`.

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod counter;
+mod failing;
 mod fill;
 mod floor;
 mod fsx;
@@ -19,6 +20,7 @@ mod scribble;
 mod stream;
 mod tally;
 mod tcp;
+mod trespass;
 mod trouble;
 mod writer;
 
@@ -56,6 +58,9 @@ const PROGRAMS: &[Program] = &[
         fuzz::run,
     ),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),
+    ("lodger", "FILE", trespass::lodger),
+    ("trespass", "ADDRESS", trespass::trespass),
+    ("failing", "STEP UNDO COMMAND", failing::failing),
     ("panic", "", trouble::panic),
     ("hang", "", trouble::hang),
 ];

@@ -45,7 +45,7 @@ fn raw(device: &File, request: u32, argument: usize) -> i32 {
 }
 
 /// As [`raw`], with a value of ours.
-fn call<T>(device: &File, request: u32, value: &mut T) -> i32 {
+pub fn call<T>(device: &File, request: u32, value: &mut T) -> i32 {
     raw(device, request, std::ptr::from_mut(value) as usize)
 }
 

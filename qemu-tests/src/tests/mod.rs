@@ -3,6 +3,8 @@
 //! The stories, one file each. Their names are those of the project's list of what must hold.
 
 mod again;
+mod allocations;
+mod bad_disk;
 mod bios;
 mod bitmap_reader;
 mod bundle;
@@ -11,12 +13,14 @@ mod core_restore;
 mod core_tools;
 mod corrupt;
 mod cycle;
+mod device;
 mod framework;
 mod full;
 mod fuzz_device;
 mod hung;
 mod integrity;
 pub mod interop;
+mod interrupts;
 mod jump;
 mod kexec_lines;
 mod kimgcore;
@@ -26,8 +30,10 @@ mod old_memory;
 mod one_way;
 mod own_window;
 mod page_map;
+mod paranoid;
 mod peers;
 mod pipe;
+mod power_log;
 mod quiet;
 mod recipe_v10;
 mod recipe_v7;
@@ -47,6 +53,7 @@ mod ten;
 mod torn;
 mod v1;
 mod vmcore;
+mod watchdog;
 mod words;
 
 use anyhow::Result;
@@ -89,6 +96,15 @@ pub const ALL: &[Test] = &[
     test("again", 900, again::run),
     test("matrix", 36_000, matrix::run),
     test("rungs", 600, rungs::run),
+    test("allocations", 3600, allocations::run),
+    test("paranoid", 900, paranoid::plain),
+    long("paranoid-pae", 900, paranoid::pae),
+    test("paranoid-disk", 900, paranoid::over_a_disk),
+    test("device-fails", 900, device::fails),
+    test("device-hangs", 300, device::hangs),
+    test("watchdog", 600, watchdog::run),
+    test("nmi", 3600, interrupts::nmi),
+    test("pending", 1800, interrupts::pending),
     test("old-memory", 600, old_memory::run),
     test("page-map", 600, page_map::run),
     test("bitmap-reader", 600, bitmap_reader::run),
@@ -115,6 +131,7 @@ pub const ALL: &[Test] = &[
     long("full-all", 72_000, full::all),
     test("ten", 1800, ten::run),
     test("torn", 36_000, torn::run),
+    test("power-log", 1800, power_log::run),
     test("corrupt", 1800, corrupt::bytes),
     test("foreign", 900, corrupt::foreign),
     test("stale", 900, corrupt::stale),
@@ -124,6 +141,7 @@ pub const ALL: &[Test] = &[
     test("recipe-v10-all-ram", 900, recipe_v10::with_all_ram),
     test("bundle", 900, bundle::run),
     test("space", 1800, space::run),
+    test("bad-disk", 1800, bad_disk::run),
     test("recipe-v7", 900, recipe_v7::run),
     test("recipe-v7-off", 600, recipe_v7::without_s4),
     test("kexec-lines", 600, kexec_lines::run),

@@ -62,6 +62,24 @@ pub const IOC_SELECT: u32 = iowr::<Select>(0xec);
 /// Tells what is loaded: [`List`].
 pub const IOC_LIST: u32 = iowr::<List>(0xed);
 
+/// For tests: makes an allocation of the module's fail: [`Fault`].
+pub const IOC_FAULT: u32 = iowr::<Fault>(0xee);
+
+/// Argument of [`IOC_FAULT`]. Refused with `EOPNOTSUPP` unless the module was loaded with
+/// `testing=1`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fault {
+    /// In: [`ABI_VERSION`].
+    pub version: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: which allocation fails, counted from 1 from this call on; 0 for none.
+    pub fail_at: u32,
+    /// Out: allocations that were made, or failed, between the call before and this one.
+    pub counted: u32,
+}
+
 /// Bytes of a load's name, its NUL included. ASCII letters, digits and `-_.+`.
 pub const NAME_SIZE: usize = 32;
 
@@ -201,9 +219,15 @@ pub struct Jump {
     pub status: u32,
     /// Out: number of the rung that failed, 0 if none did; see [`RUNGS`].
     pub failed_rung: u32,
+    /// Out, with [`JUMP_PARANOID`]: pages that the peer was not given and that have changed all
+    /// the same. [`Status::changed`] has their frames.
+    pub changed: u32,
     /// Must be 0.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
+/// [`Jump::flags`]: look whether the peer leaves alone what it was not given: this kernel's pages
+/// in use outside the window and below 4 GiB. Not for what goes one way.
+pub const JUMP_PARANOID: u32 = 4;
 /// [`Jump::flags`] and [`Back::flags`]: leave user space and kernel threads running until the
 /// interrupts go off.
 pub const JUMP_NO_FREEZER: u32 = 1;
@@ -464,7 +488,13 @@ pub struct Status {
     /// RAM that is the peer's own and not exchanged; empty if it has none. Counted among
     /// `window_pages` and `shadow_pages`.
     pub own: Range,
+    /// As [`Jump::changed`], of the last jump.
+    pub changed_pages: u32,
+    /// Page frames of the first of them; 0 behind the last.
+    pub changed: [u32; CHANGED_FRAMES],
 }
+/// Frames that a [`Status`] has room for.
+pub const CHANGED_FRAMES: usize = 15;
 /// [`Status::flags`]: what is loaded goes one way.
 pub const STATUS_FLAG_ONE_WAY: u32 = 1;
 /// [`Status::flags`]: some open file owns the load.
@@ -732,6 +762,7 @@ const _: () = {
     assert!(offset_of!(Prepare, own_size) == 40 && offset_of!(Prepare, own_start) == 48);
     assert!(size_of::<Select>() == 40 && size_of::<List>() == 24 && size_of::<Listed>() == 80);
     assert!(offset_of!(Listed, own) == 64);
+    assert!(size_of::<Fault>() == 16 && offset_of!(Jump, changed) == 24);
     assert!(size_of::<Label>() == 24 && size_of::<CoreNote>() == 40);
     assert!(size_of::<PeerNote>() == 48 && offset_of!(PeerNote, crc) == 44);
     assert!(offset_of!(Prepare, window_end) == 8 && offset_of!(Prepare, handoff) == 24);
@@ -744,7 +775,7 @@ const _: () = {
     assert!(size_of::<Claim>() == 24 && size_of::<Enter>() == 40);
     assert!(offset_of!(Claim, ranges) == 16 && offset_of!(Enter, entry) == 8);
     assert!(offset_of!(Enter, fail_at) == 24);
-    assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128 + 16);
+    assert!(size_of::<Status>() == 104 + 8 * STAMP_COUNT + 128 + 16 + 64);
     assert!(offset_of!(Status, own) == 104 + 8 * STAMP_COUNT + 128);
     assert!(offset_of!(Status, window_end) == 16 && offset_of!(Status, window_pages) == 48);
     assert!(offset_of!(Status, stamps) == 104);

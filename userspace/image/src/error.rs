@@ -28,6 +28,17 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A mark on an image failed: it may be on the disk, or not.
+    #[error(
+        "writing {what} failed: {source}; whether the image carries it is not certain: look with \
+         `kjump image inspect` when the disk works again"
+    )]
+    Mark {
+        /// Which mark.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The last step failed, and so did taking it back.
     #[error(
         "writing the commit record failed ({source}) and so did taking it back: the target may \

@@ -100,7 +100,7 @@ fn put_block(
     }
     let written = target.write_at(offset, block.bytes());
     let flushed = written.and_then(|()| target.flush());
-    flushed.map_err(|source| Error::Io { what, source })
+    flushed.map_err(|source| Error::Mark { what, source })
 }
 
 /// A mark in a block of its own.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kjump_abi as abi;
 use raw_cpuid::native_cpuid::cpuid_count;
 
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::cmd::jump;
 use crate::cmd::load::{commit_error, prepare_error, send};
 use crate::device::Device;
@@ -119,9 +119,9 @@ impl Call {
 
     /// Makes it. It can be made again: the program finds its memory as it left it, and the
     /// registers that it was given the first time.
-    pub fn make(&self, way: &Way) -> Result<Outcome> {
+    pub fn make(&self, way: &Way, trust: Trust) -> Result<Outcome> {
         let mut jump = abi::Jump {
-            flags: way.flags(),
+            flags: way.flags() | trust.flags(),
             fail_at: way.fail_at.unwrap_or(0),
             ..Default::default()
         };
@@ -129,7 +129,8 @@ impl Call {
         rustix::fs::sync();
         self.device
             .jump(&mut jump)
-            .map_err(|e| jump::error("call", way, e, jump.failed_rung))?;
+            .map_err(|e| jump::error("call", way, e, jump.failed_rung))
+            .and_then(|()| jump::untouched("call", &self.device, &jump))?;
         let mut frame = vec![0; abi::PAGE_SIZE as usize];
         self.read(shim::frame_address(), &mut frame)?;
         Ok(shim::outcome(&frame))
@@ -137,12 +138,12 @@ impl Call {
 
     /// Makes it so many times, one after the other, as long as the program returns; gives the
     /// registers that the last one left, and how long they took.
-    pub fn repeat(&self, way: &Way, count: u32) -> Result<(Registers, Times)> {
+    pub fn repeat(&self, (way, trust): (&Way, Trust), count: u32) -> Result<(Registers, Times)> {
         let mut times = Vec::new();
         let mut left = Registers::default();
         for _ in 0..count {
             let started = Instant::now();
-            left = finished(self.make(way)?)?;
+            left = finished(self.make(way, trust)?)?;
             times.push(started.elapsed());
         }
         times.sort_unstable();

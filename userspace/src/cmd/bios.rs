@@ -4,7 +4,7 @@ use super::call::register;
 use super::say;
 use crate::call::shim::Registers;
 use crate::call::{self, Call, Piece, Times};
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::error::{Error, Result};
 use crate::parse;
 
@@ -137,7 +137,7 @@ impl Bios<'_> {
         // No deadline: firmware may go to protected mode and back, and must not meet an NMI there.
         let told = call::told(true, call::ADDRESS, given, None);
         let call = Call::load(&told, &pieces)?;
-        let (left, times) = call.repeat(self.way, count)?;
+        let (left, times) = call.repeat((self.way, Trust::default()), count)?;
         call.read(BUFFER.into(), &mut full)?;
         Ok((left, full, times))
     }

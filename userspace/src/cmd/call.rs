@@ -9,7 +9,7 @@ use kjump_abi::PAGE_SIZE;
 use super::say;
 use crate::call::shim::Registers;
 use crate::call::{self, Call, Piece, Timer, Times};
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::loader::memmap::{self, Entry};
@@ -45,6 +45,9 @@ pub struct CallArgs {
     /// How to go down.
     #[command(flatten)]
     pub way: Way,
+    /// Whether the program is trusted.
+    #[command(flatten)]
+    pub trust: Trust,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -114,7 +117,7 @@ pub fn run(args: &CallArgs) -> Result<u8> {
         files.push((*at, *length, File::create(file).map_err(failed)?));
     }
     let call = Call::load(&told, &pieces)?;
-    let (left, times) = call.repeat(&args.way, args.count)?;
+    let (left, times) = call.repeat((&args.way, args.trust), args.count)?;
     for ((at, length, mut to), (_, _, file)) in files.into_iter().zip(&args.output) {
         let mut bytes = vec![0; length as usize];
         call.read(at, &mut bytes)?;

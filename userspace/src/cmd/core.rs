@@ -192,7 +192,13 @@ pub fn restore(path: &Path, options: Options) -> Result<u8> {
             let map = memmap::read()?;
             let command = parse::command("resume").unwrap_or_default();
             let (way, request) = (cli::Way::default(), machine::introduce(&map));
-            match peer::ask(&Device::open()?, "restore", command, &request, &way)? {
+            match peer::ask(
+                &Device::open()?,
+                "restore",
+                command,
+                &request,
+                (&way, cli::Trust::default()),
+            )? {
                 Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),
                 Answer::Done | Answer::Resumed(_) => Err(Error::NotResumed {
                     code: 1,

@@ -10,6 +10,7 @@ use super::say;
 use crate::device::Device;
 use crate::error::Result;
 use crate::loader::memmap;
+use crate::watchdogs;
 
 /// Memory that a load may need besides the window: lists, tables, the kernel file's buffers.
 const SLACK: u64 = 8 << 20;
@@ -39,6 +40,7 @@ pub fn run() -> Result<u8> {
         modules(),
         map(),
         memory(),
+        watchdogs(),
     ];
     checks.extend(lockdown());
     match Device::open() {
@@ -108,6 +110,17 @@ fn map() -> Check {
                 "give a larger --window to `kjump load`",
             )
         }
+    }
+}
+
+fn watchdogs() -> Check {
+    match watchdogs::running(Path::new("/")) {
+        None => check(true, "no hardware watchdog is running", ""),
+        Some(which) => check(
+            false,
+            format!("hardware watchdog {which}"),
+            "stop it: it would reset the machine while this kernel is away",
+        ),
     }
 }
 

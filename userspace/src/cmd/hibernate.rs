@@ -6,7 +6,7 @@ use kjump_target::{Access, Opened, Spec, System};
 
 use super::say;
 use crate::abort::hold_signals;
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::config::{Config, Mode, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -29,6 +29,9 @@ pub struct HibernateArgs {
     /// How to go down.
     #[command(flatten)]
     pub way: Way,
+    /// Whether the peer is trusted.
+    #[command(flatten)]
+    pub trust: Trust,
     /// Write over what else the target holds
     #[arg(long)]
     pub force: bool,
@@ -64,6 +67,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     }
     let device = Device::open_as_root()?;
     peer::usable(&device, VERB)?;
+    args.way.check_watchdogs(VERB)?;
     let system = System::default();
     // What speaks against it is to be said before a peer is loaded.
     watch::collect(&system, config.allow_unknown)?;
@@ -78,7 +82,7 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     show_older_swap(&system, &spec);
     announce(target, request.image)?;
     let command = parse::command(VERB).unwrap_or_default();
-    let answer = peer::ask(&device, VERB, command, &request, &args.way);
+    let answer = peer::ask(&device, VERB, command, &request, (&args.way, args.trust));
     // Whatever happened over there: this kernel goes on, so no image of it may be left, and its
     // swap areas are its own again.
     let image = give_up_image(&system, &spec);

@@ -29,9 +29,11 @@ pub mod unload;
 mod wait;
 
 use std::io::{self, Write};
+use std::path::Path;
 
-use crate::cli::{Command, Way};
+use crate::cli::{Command, Trust, Way};
 use crate::error::{Error, Result};
+use crate::watchdogs;
 
 /// Does what the command line says; gives the exit code.
 pub fn run(command: Command) -> Result<u8> {
@@ -81,5 +83,29 @@ impl Way {
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         flag(self.no_freezer, kjump_abi::JUMP_NO_FREEZER)
             | flag(self.hotplug_cpus, kjump_abi::JUMP_HOTPLUG_CPUS)
+    }
+}
+
+impl Way {
+    /// That no hardware watchdog of this kernel's runs, or that it does not matter.
+    pub fn check_watchdogs(&self, verb: &'static str) -> Result<()> {
+        if self.ignore_watchdog {
+            return Ok(());
+        }
+        match watchdogs::running(Path::new("/")) {
+            None => Ok(()),
+            Some(which) => Err(Error::Watchdog { verb, which }),
+        }
+    }
+}
+
+impl Trust {
+    /// The `JUMP_*` flags.
+    pub fn flags(self) -> u32 {
+        if self.paranoid {
+            kjump_abi::JUMP_PARANOID
+        } else {
+            0
+        }
     }
 }

@@ -8,7 +8,7 @@ use kjump_image::{Image, Machine, Refusal, State};
 use kjump_target::{Access, Opened, Spec, System};
 
 use super::say;
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::config::{Config, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -96,10 +96,17 @@ fn resume(args: &ResumeArgs) -> Result<String> {
         return Err(by_snapshot(args, &source, &spec)?);
     }
     let device = Device::open_as_root()?;
+    args.way.check_watchdogs(VERB)?;
     let request = look(args, &config, &device, &source, &spec)?;
     peer::ready(&device, &config, VERB)?;
     let command = parse::command(VERB).unwrap_or_default();
-    match peer::ask(&device, VERB, command, &request, &args.way)? {
+    match peer::ask(
+        &device,
+        VERB,
+        command,
+        &request,
+        (&args.way, Trust::default()),
+    )? {
         Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),
         Answer::Done | Answer::Resumed(_) => Err(Error::NotResumed {
             code: 1,

@@ -9,6 +9,7 @@ use kjump_target::{Access, Spec, System};
 use super::say;
 use super::snapshot::{outcome_json, Common};
 use crate::abort::hold_signals;
+use crate::cli::Trust;
 use crate::config::{Config, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     let config = overrides.load()?;
     let device = Device::open_as_root()?;
     peer::usable(&device, VERB)?;
+    args.common.way.check_watchdogs(VERB)?;
     let hooks = match args.common.with_disks {
         true => hooks::find()?,
         false => Vec::new(),
@@ -183,7 +185,13 @@ fn ask(args: &RollbackArgs, device: &Device, request: &Request) -> Error {
         code,
         why,
     };
-    match peer::ask(device, VERB, command, request, &args.common.way) {
+    match peer::ask(
+        device,
+        VERB,
+        command,
+        request,
+        (&args.common.way, Trust::default()),
+    ) {
         Ok(Answer::Failed(code, why)) => not_done(code, why),
         Ok(Answer::Done | Answer::Resumed(_)) => {
             not_done(40, "the peer came back without it".into())

@@ -8,7 +8,7 @@ use kjump_target::{Access, Opened, Spec, System};
 
 use super::{hibernate, rollback, say};
 use crate::abort::hold_signals;
-use crate::cli::Way;
+use crate::cli::{Trust, Way};
 use crate::config::{parse_codec, Config, Mode, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -68,6 +68,9 @@ pub struct SnapshotArgs {
     /// Write over what else the target holds
     #[arg(long)]
     pub force: bool,
+    /// Whether the peer is trusted.
+    #[command(flatten)]
+    pub trust: Trust,
     /// More.
     #[command(flatten)]
     pub common: Common,
@@ -138,6 +141,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
     let name = name_of(&args.what)?;
     let device = Device::open_as_root()?;
     peer::usable(&device, VERB)?;
+    args.common.way.check_watchdogs(VERB)?;
     if let Some(swap) = swap_in_use() {
         return Err(Error::SwapInUse { swap });
     }
@@ -289,7 +293,7 @@ impl Snapshot<'_> {
                 hibernate::announce(target, request.image)?;
             }
             let command = parse::command("hibernate").unwrap_or_default();
-            let way = &self.args.common.way;
+            let way = (&self.args.common.way, self.args.trust);
             peer::ask(self.device, VERB, command, &request, way)
         });
         let failed = |code, why| {

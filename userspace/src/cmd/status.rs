@@ -125,6 +125,10 @@ fn table(s: &Status, others: (u64, u64)) -> String {
             ),
         );
     }
+    if s.changed_pages != 0 {
+        let changed = format!("{} pages that the peer was not given", s.changed_pages);
+        line("changed", changed);
+    }
     let reason = parse::text(&s.reason);
     if !reason.is_empty() {
         line("reason", reason);
@@ -191,6 +195,7 @@ fn json(s: &Status, others: (u64, u64)) -> Json {
         ("unreadable_pages", int(s.unreadable_pages)),
         ("firmware_pages", Json::Int(others.0)),
         ("hole_pages", Json::Int(others.1)),
+        ("changed_pages", int(s.changed_pages)),
         ("jumps", int(s.jumps)),
         ("last_outcome", word),
         ("last_status", number),

@@ -92,7 +92,7 @@ pub fn ask(
     verb: &'static str,
     command: u32,
     request: &Request,
-    way: &cli::Way,
+    (way, trust): (&cli::Way, cli::Trust),
 ) -> Result<Answer> {
     let text = request.text();
     if text.len() >= abi::REQUEST_SIZE {
@@ -104,7 +104,7 @@ pub fn ask(
         .request(&text)
         .map_err(|e| Error::from_errno(verb, e))?;
     let mut jump = abi::Jump {
-        flags: way.flags(),
+        flags: way.flags() | trust.flags(),
         command,
         fail_at: way.fail_at.unwrap_or(0),
         ..Default::default()
@@ -113,7 +113,8 @@ pub fn ask(
     rustix::fs::sync();
     device
         .jump(&mut jump)
-        .map_err(|e| jump::error(verb, way, e, jump.failed_rung))?;
+        .map_err(|e| jump::error(verb, way, e, jump.failed_rung))
+        .and_then(|()| jump::untouched(verb, device, &jump))?;
     let reason = device.status().map(|s| parse::text(&s.reason));
     Ok(answer(jump.status, reason.unwrap_or_default()))
 }

@@ -17,9 +17,9 @@ use super::guards::{self, Watch};
 use super::places::Places;
 use super::{chain, machine};
 use crate::abort::hold_signals;
+use crate::cmd::jump::rung_error;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::parse;
 use crate::progress::Reporter;
 
 /// How often the way down is tried, and how long between: a device may refuse once.
@@ -275,14 +275,13 @@ pub fn enter(device: &Device, verb: &'static str, entry: u64) -> Error {
 
 /// What an entry that returned means.
 pub fn not_entered(verb: &'static str, enter: &abi::Enter, errno: Option<Errno>) -> Error {
-    let source = io::Error::from(errno.unwrap_or(Errno::IO));
+    let errno = errno.unwrap_or(Errno::IO);
     match enter.failed_rung {
-        0 => Error::Kernel { verb, source },
-        rung => Error::Rung {
+        0 => Error::Kernel {
             verb,
-            rung: parse::rung_name(rung),
-            source,
+            source: errno.into(),
         },
+        rung => rung_error(verb, errno, rung),
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::options::{Action, Options};
 use super::watchdog::Watchdog;
 use super::{commands, say, system};
+use crate::cmd::jump::rung_error;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::core_map::CoreMap;
@@ -272,11 +273,7 @@ impl Init {
         match result {
             Ok(()) => Ok(back.command),
             Err(_) if device.is_none() => Err(Error::NoModule),
-            Err(e) if back.failed_rung != 0 => Err(Error::Rung {
-                verb: "back",
-                rung: parse::rung_name(back.failed_rung),
-                source: e.into(),
-            }),
+            Err(e) if back.failed_rung != 0 => Err(rung_error("back", e, back.failed_rung)),
             Err(e) => Err(Error::from_errno("back", e)),
         }
     }

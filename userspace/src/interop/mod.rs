@@ -14,6 +14,7 @@ use kjump_abi as abi;
 use rustix::io::Errno;
 use rustix::system::{reboot, RebootCommand};
 
+use crate::cmd::jump::rung_error;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::parse;
@@ -142,11 +143,7 @@ fn by_module(verb: &'static str, device: &Device, back: &mut abi::Back, told: &T
     log::info!("helper at {:#x}, to {:#x}", back.entry, told.entry);
     device.back(back).map_err(|e| match back.failed_rung {
         0 => Error::from_errno(verb, e),
-        rung => Error::Rung {
-            verb,
-            rung: parse::rung_name(rung),
-            source: e.into(),
-        },
+        rung => rung_error(verb, e, rung),
     })
 }
 

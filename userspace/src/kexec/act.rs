@@ -93,6 +93,7 @@ fn exec(o: &Options) -> Result<u8> {
             which: cli::Which::default(),
             command: command.unwrap_or(0),
             way,
+            trust: cli::Trust::default(),
             json: false,
         }),
     }
