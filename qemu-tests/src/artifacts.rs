@@ -114,7 +114,7 @@ impl Artifacts {
 
     /// The module of a device that does not freeze, for [`Kernel::Full`].
     pub fn stubborn(&self) -> PathBuf {
-        self.0.join("guest/stubborn.ko")
+        self.dir.join("guest/stubborn.ko")
     }
 
     /// The command.

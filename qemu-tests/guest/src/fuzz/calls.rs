@@ -380,7 +380,8 @@ fn jump(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
         fail_at,
         status: chance.edge() as u32,
         failed_rung: chance.edge() as u32,
-        reserved: [reserved(chance), reserved(chance)],
+        changed: chance.below(3) as u32,
+        reserved: reserved(chance),
     };
     call(opened, abi::IOC_JUMP, &mut value)
 }
