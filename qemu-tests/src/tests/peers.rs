@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::artifacts::Kernel;
 use crate::chance::Chance;
+use crate::hibernation::LONG;
 use crate::kjump::{self, exit, JUMP};
 use crate::story::Story;
 use crate::tests::stock;
@@ -113,7 +114,7 @@ fn comes_once(vm: &mut Vm) -> Result<()> {
         "kjump load /boot/stock --window 64M --initrd /boot/stock.cpio.gz --as lean-a \
          --append \"{append}\""
     ))?;
-    let output = vm.run_for("kjump jump lean-a", JUMP)?;
+    let output = vm.run_for("kjump jump lean-a", LONG)?;
     ensure!(
         output.rc == exit::PEER_STATUS && output.text.starts_with("peer came back: status 9;"),
         "Debian's: {} and \"{}\"",

@@ -19,7 +19,7 @@ use crate::disk;
 use crate::ending::{Left, Waiting};
 use crate::hibernation::LONG;
 use crate::initramfs::Purpose;
-use crate::kjump::{self, exit, JUMP};
+use crate::kjump::{self, exit};
 use crate::story::Story;
 use crate::vm::{Config, Vm};
 use crate::work::{Reached, Work};
@@ -111,7 +111,7 @@ fn comes_back(vm: &mut Vm, work: &Work, release: &str) -> Result<Reached> {
     let before = work.reached(vm)?;
     load(vm, "--as stock", "back")?;
     let mark = vm.console.mark();
-    let output = vm.run_for("kjump jump stock", JUMP)?;
+    let output = vm.run_for("kjump jump stock", LONG)?;
     ensure!(
         output.rc == exit::PEER_STATUS
             && output.text.starts_with("peer came back: status 7")
