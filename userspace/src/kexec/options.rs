@@ -213,6 +213,8 @@ impl Reader {
             What::Version => o.action = Action::Version,
             What::CrashSize => o.action = Action::CrashSize,
             What::Debug => o.debug = true,
+            // `-S -l` and `-l -S` are one to kexec-tools, too.
+            What::Load if o.action == Action::Status => o.load = true,
             What::Load => (o.action, o.load) = (Action::Load, true),
             What::Exec => o.action = Action::Exec,
             What::Unload => o.action = Action::Unload,

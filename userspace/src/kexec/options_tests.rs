@@ -141,6 +141,8 @@ fn the_last_action_counts() {
     assert_eq!(good("-u").action, Action::Unload);
     let o = good("-l -S");
     assert!(o.load && o.action == Action::Status);
+    let o = good("-S -l");
+    assert!(o.load && o.action == Action::Status);
     assert!(good("-p k").panic && good("--flags=1 -l k").panic);
     assert_eq!(good("-v").action, Action::Version);
     assert_eq!(good("-h").action, Action::Help);
