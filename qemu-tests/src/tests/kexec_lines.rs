@@ -45,7 +45,7 @@ const LINES: &[(&str, i32, &str)] = &[
     ("--kexec-syscall-auto --type=elf-x86 -l /boot/vmlinux", 0, ""),
     ("-c --unload", 0, ""),
     // What cannot be meant here.
-    ("-t elf-x86 -l /boot/lean", exit::USAGE, "elf"),
+    ("-t elf-x86 -l /boot/lean", exit::USAGE, "not Elf"),
     ("-p /boot/lean", exit::USAGE, "crashkernel"),
     ("-l /boot/lean --real-mode", exit::USAGE, "--real-mode"),
     ("-l /boot/lean --dtb=/boot/lean", exit::USAGE, "--dtb"),
