@@ -166,7 +166,7 @@ fn refusals(vm: &mut Vm) -> Result<()> {
     let load = |window: &str| format!("kjump load /boot/lean --as other {window}");
     let mut refused = |command: &str, code, words| kjump::refuses(vm, command, code, words);
     // All that is free is tried first.
-    refused(&load("--own-window=400M"), exit::NO_MEMORY, "no room")?;
+    refused(&load("--own-window=200M"), exit::NO_MEMORY, "no room")?;
     refused(&load("--own-window=2G"), exit::WINDOW_TOO_LARGE, "smaller")?;
     refused(&load("--own-window=0"), exit::WINDOW_ZERO, "zero")?;
     refused(&load("--own-window=5000"), exit::WINDOW_UNALIGNED, "4096")?;
@@ -335,7 +335,7 @@ fn core_headers(vm: &mut Vm, handoff: u64, own: &Range<u64>) -> Result<()> {
         ensure!(clear(offset) && clear(start), "{start:#x}+{size:#x}");
         bytes += size;
     }
-    ensure!(bytes > 256 << 20, "only {bytes} bytes are in them");
+    ensure!(bytes > 128 << 20, "only {bytes} bytes are in them");
     Ok(())
 }
 
