@@ -30,7 +30,7 @@ const SWITCHES: u32 = 30;
 /// Not for a peer with a window of its own.
 const NOT_SUPPORTED: i32 = 11;
 /// What such a refusal says.
-const OWN: &str = "a window of its own";
+const OWN: &str = "window of its own";
 
 /// A peer's name, its window, and the seed of its pattern. The last one has the usual window.
 const PEERS: [(&str, &str, u32); 4] = [
