@@ -95,7 +95,7 @@ pub fn in_shell(vm: &mut Vm) -> Result<usize> {
 }
 
 /// Has B's shell go back, which must end the jump well.
-pub fn go_back(vm: &mut Vm, jump: usize) -> Result<()> {
+fn go_back(vm: &mut Vm, jump: usize) -> Result<()> {
     vm.type_in("kjump back\n")?;
     match vm.wait_left(jump, LONG)? {
         Left::Back(output) => ensure!(output.rc == 0, "{}: {}", output.rc, output.text),
