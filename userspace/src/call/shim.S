@@ -214,16 +214,13 @@ kjump_shim_faults:
 	outb	%al, $0x21
 	movb	$0xff, %al
 	outb	%al, $0xa1
-	movb	$0x36, %al		# 18.2 Hz
+	movb	$0x36, %al		# 18.2 Hz; it stands still until its count is written
 	outb	%al, $0x43
-	xorb	%al, %al
-	outb	%al, $0x40
-	outb	%al, $0x40
 	movl	{TICKS}, %eax
 	movl	%eax, {TICKS_LEFT}
 	testl	%eax, %eax
 	jz	1f
-	call	.Lpin			# the next tick comes in 55 ms
+	call	.Lpin
 1:	movl	8, %eax
 	movl	%eax, {SAVED_NMI}
 	movl	$((({BASE} >> 4) << 16) + .Lreal_nmi - kjump_shim_start), 8
@@ -245,6 +242,10 @@ kjump_shim_faults:
 	xorw	%ax, %ax
 	movw	%ax, %ds
 	lssw	{STACK_POINTER}, %sp
+	# Only now the timer starts: a tick is an NMI, which must not come between the two modes. An
+	# emulated machine may stand still for longer than a tick anywhere.
+	outb	%al, $0x40
+	outb	%al, $0x40
 	pushw	$({BASE} >> 4)
 	pushw	$(.Lreal_returned - kjump_shim_start)
 	pushw	{IN}+{FLAGS}
