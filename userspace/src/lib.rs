@@ -24,8 +24,8 @@ pub mod parse;
 mod progress;
 mod snapshots;
 mod swap;
-mod watchdogs;
 pub mod untrusted;
+mod watchdogs;
 
 use std::io::{self, Write};
 use std::path::Path;
