@@ -7,6 +7,9 @@ use crate::layout::{Run, BLOCK, RUN_DATA, RUN_ZERO};
 use crate::table::{hash, Cursor};
 use crate::target::Source;
 
+/// Pages that are taken at once.
+pub const TAKEN: u32 = 8;
+
 /// Reads them, along with the image's own table, which says what they must be.
 pub struct Below<'i> {
     pub chunks: Box<Chunks<'i, Box<dyn Source>>>,
@@ -31,13 +34,13 @@ impl<'i> Below<'i> {
         let Some((link, links)) = links.split_first_mut() else {
             return Err(base.refusal("was not opened"));
         };
-        let mut raw = Vec::new();
-        raw.try_reserve_exact(image.header.chunk_pages as usize * BLOCK)?;
+        let mut chunks = Box::new(link.chunks_over(links)?);
+        chunks.lean = true;
         Ok(Some(Self {
-            chunks: Box::new(link.chunks_over(links)?),
+            chunks,
             table: Cursor::new(&image.header, &image.header_digest)?,
             runs: Vec::new(),
-            raw,
+            raw: Vec::new(),
         }))
     }
 
@@ -45,6 +48,7 @@ impl<'i> Below<'i> {
     pub fn take(&mut self, source: &mut impl Source, pfn: u64, count: u32) -> Result<(), Refusal> {
         self.runs.clear();
         self.raw.clear();
+        self.raw.try_reserve_exact(count as usize * BLOCK)?;
         let mut page = [0; BLOCK];
         for pfn in pfn..pfn + u64::from(count) {
             let kind = match self.chunks.page(pfn, &mut page)? {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::below::Below;
+use crate::below::{Below, TAKEN};
 use crate::buffer::zeros;
 use crate::chunk::{checksum, sum_of, tag};
 use crate::codec::{decompress, Codec};
@@ -112,6 +112,8 @@ pub struct Chunks<'i, S: Source> {
     data: usize,
     taken: u32,
     below: Option<Below<'i>>,
+    /// Keep no more than must be: there may be several of these, and little memory.
+    pub(crate) lean: bool,
     /// Of the table of pages, if there is one.
     table_digest: Option<[u8; 32]>,
 }
@@ -128,7 +130,7 @@ impl<'i, S: Source> Chunks<'i, S> {
         });
         let table_digest = table_digest.transpose()?;
         let size = image.header.chunk_pages as usize * BLOCK;
-        let (stored, raw) = (zeros(size)?, zeros(size)?);
+        let (stored, raw) = (Vec::new(), zeros(size)?);
         Ok(Self {
             image,
             runs: [Run::new_zeroed(); MAX_RUNS],
@@ -144,6 +146,7 @@ impl<'i, S: Source> Chunks<'i, S> {
             data: 0,
             taken: 0,
             below,
+            lean: false,
             table_digest,
         })
     }
@@ -187,10 +190,10 @@ impl<'i, S: Source> Chunks<'i, S> {
         Ok(Some(Chunk { index, runs, data }))
     }
 
-    /// Has the next pages of a run that is in the base taken from there, as many as a chunk holds.
+    /// Has the next pages of a run that is in the base taken from there.
     fn take_from_base(&mut self) -> Result<(), Refusal> {
         let run = self.runs[self.run];
-        let count = (run.count.get() - self.taken).min(self.image.header.chunk_pages);
+        let count = (run.count.get() - self.taken).min(TAKEN);
         let pfn = run.pfn.get() + u64::from(self.taken);
         if let Some(below) = &mut self.below {
             below.take(self.image.input.source(), pfn, count)?;
@@ -239,7 +242,13 @@ impl<'i, S: Source> Chunks<'i, S> {
         if self.pages() == self.image.header.pages {
             return Ok(false);
         }
+        if self.stored.is_empty() {
+            self.stored = zeros(self.image.header.chunk_pages as usize * BLOCK)?;
+        }
         let (count, _) = self.read_chunk()?;
+        if self.lean {
+            self.stored = Vec::new();
+        }
         (self.count, self.run, self.data, self.taken) = (count, 0, 0, 0);
         Ok(true)
     }

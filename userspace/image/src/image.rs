@@ -39,7 +39,7 @@ pub struct Machine {
 pub type Link = Image<Box<dyn Source>>;
 
 /// Bytes a read of a link: there may be several, and little memory.
-const LINK_BUFFER: usize = 128 << 10;
+const LINK_BUFFER: usize = 32 << 10;
 
 /// An image whose head was checked.
 pub struct Image<S: Source> {
@@ -298,7 +298,7 @@ impl<S: Source> Image<S> {
         }
         match base.check(true) {
             Ok(()) => Ok(base),
-            Err(_) => Err(base.refusal("is the top of 8 images already, or its name is too long")),
+            Err(_) => Err(base.refusal("is the top of 5 images already, or its name is too long")),
         }
     }
 

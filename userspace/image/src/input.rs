@@ -5,8 +5,8 @@ use crate::error::Refusal;
 use crate::layout::BLOCK;
 use crate::target::Source;
 
-/// Bytes a read.
-const BUFFER: usize = 1 << 20;
+/// Bytes a read: who restores in a window has a MiB or two in all.
+const BUFFER: usize = 256 << 10;
 
 /// A source with a buffer behind.
 pub struct Input<S> {

@@ -226,7 +226,7 @@ pub struct Incremental {
 /// Bytes that [`Incremental::base_at`] has.
 pub const BASE_AT_SIZE: usize = 256;
 /// [`Incremental::depth`] is at most this: each takes memory while it is read.
-pub const MAX_DEPTH: u32 = 7;
+pub const MAX_DEPTH: u32 = 4;
 
 /// Head of a block of the table of pages; [`TABLE_ENTRIES`] [`TableEntry`]s follow. In the last block
 /// those that are not needed are zeros.

@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::target::{Source, Target};
 
 /// Blocks of the table in memory.
-const BUFFERED: usize = 16;
+const BUFFERED: usize = 4;
 
 /// The image that an incremental one builds on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Base {
             return Err("it has a base and no table of pages");
         }
         if self.uuid == [0; 16] || !(1..=MAX_DEPTH).contains(&self.depth) {
-            return Err("its base has no UUID, or is the top of more than 7 images");
+            return Err("its base has no UUID, or is the top of more than 4 images");
         }
         if self.at.len() >= BASE_AT_SIZE || self.at.contains('\0') {
             return Err("the place of its base is longer than 255 bytes or has a NUL");
