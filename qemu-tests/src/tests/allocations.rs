@@ -25,14 +25,14 @@ const LINES: &[(&str, &str)] = &[
     ("kjump load /boot/spin --as name", "kjump unload name"),
     ("kjump load /boot/spin --window 40M", "kjump unload"),
     ("kjump load --one-way /boot/lean", "kjump unload"),
-    ("kjump call /run/nothing --timeout 40000", ""),
+    ("kjump call /run/nothing --timeout 20000", ""),
     ("claim", ""),
     ("kjump status --json >/dev/null", ""),
 ];
 
 /// With something loaded.
 const LOADED: &[(&str, &str)] = &[
-    ("kjump call /run/nothing --timeout 40000 --paranoid", ""),
+    ("kjump call /run/nothing --timeout 20000 --paranoid", ""),
     ("kjump load /boot/spin --as other", "kjump unload other"),
     ("kjump peers", ""),
 ];

@@ -23,7 +23,7 @@ const DOWN: [(&str, &str); 3] = [
 
 /// A program that does nothing: the quickest peer, for which all devices go down and up.
 const NOTHING: &str = "printf '\\303' >/run/nothing";
-const CALL: &str = "kjump call /run/nothing --timeout 40000";
+const CALL: &str = "kjump call /run/nothing --timeout 20000";
 
 /// A round trip.
 fn called(vm: &mut Vm) -> Result<()> {

@@ -48,13 +48,13 @@ fn run(story: &Story, kernel: Kernel) -> Result<()> {
     for (value, looked) in [(1, true), (2, false), (3, true)] {
         let options = if looked { "--paranoid" } else { "" };
         let line = format!(
-            "kjump call /run/poke --timeout 40000 --in edi={:#x} --in eax={value} {options}",
+            "kjump call /run/poke --timeout 20000 --in edi={:#x} --in eax={value} {options}",
             frame * 4096
         );
         let output = vm.run_for(&line, JUMP)?;
         judge(&output, looked, frame).with_context(|| line.clone())?;
     }
-    let harmless = "kjump call /run/poke --timeout 40000 --in edi=0x9000 --in eax=1 --paranoid";
+    let harmless = "kjump call /run/poke --timeout 20000 --in edi=0x9000 --in eax=1 --paranoid";
     let output = vm.run_for(harmless, JUMP)?;
     ensure!(output.rc == 0, "{}: {}", output.rc, output.text);
     let mut before = workload.healthy(&mut vm, before)?;

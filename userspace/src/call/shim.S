@@ -100,7 +100,7 @@ kjump_shim_start:
 
 # One NMI at the deadline. Legacy replacement routing is off, and the counter is ours to set: A's
 # clock source starts anew when it resumes. The time is told in microseconds, and the HPET tells how
-# long its ticks are, in femtoseconds; the comparator has 32 bits.
+# long its ticks are, in femtoseconds; the comparator has 32 bits, of which 31 are used.
 .Lwatch:
 	movl	{HPET}, %edi
 	testl	%edi, %edi
@@ -113,6 +113,8 @@ kjump_shim_start:
 	cmpl	%ecx, %edx
 	jae	2f			# the quotient has more than 32 bits, or there is no divisor
 	divl	%ecx
+	testl	%eax, %eax
+	js	2f			# QEMU takes what is half of the counter's span ahead for the past
 	movl	%eax, %ebx
 	movb	$0x30, %al		# the other timer at that pin stands still: no count is written
 	outb	%al, $0x43

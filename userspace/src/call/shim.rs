@@ -405,9 +405,9 @@ fn tables(frame: &mut [u8]) {
     }
 }
 
-/// Milliseconds that 32 bits of ticks last, of so many femtoseconds each.
+/// Milliseconds that 31 bits of ticks last, of so many femtoseconds each.
 fn longest(period: u32) -> u32 {
-    (u64::from(u32::MAX) * u64::from(period) / 1_000_000_000_000) as u32
+    ((1 << 31) * u64::from(period) / 1_000_000_000_000) as u32
 }
 
 /// What came of it, from the frame as the shim left it: the page at [`frame_address`].
