@@ -365,13 +365,15 @@ const JUMP_FLAGS: [u32; 4] = [
 
 fn jump(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
     let kernel = matches!(shared.place, Place::Kernel(..));
-    if !opened.one_way && kernel && chance.once_in(20) && is_loaded(opened) && spend(shared) {
+    if !opened.one_way && kernel && chance.once_in(2) && is_loaded(opened) && spend(shared) {
         return good_jump(chance, opened, shared);
     }
     let Head { version, flags } = Head::draw(chance, &JUMP_FLAGS);
     let fail_at = match chance.below(4) {
         0 => (abi::RUNG_COUNT as u32 + 1).saturating_add(chance.edge() as u32 & 0xffff),
-        _ => rung(chance, shared),
+        // With nothing loaded it is refused before any rung, and would take a jump from those that go far.
+        _ if is_loaded(opened) => rung(chance, shared),
+        _ => 1 + chance.below(EARLY) as u32,
     };
     let mut value = Jump {
         version,
@@ -407,7 +409,11 @@ fn back(chance: &mut Chance, opened: &Opened, shared: &Shared) -> i32 {
         version,
         flags,
         status: chance.edge() as u32,
-        fail_at: rung(chance, shared),
+        // In A there is nowhere to go back to.
+        fail_at: match shared.place {
+            Place::Kernel(..) => 1 + chance.below(EARLY) as u32,
+            _ => rung(chance, shared),
+        },
         entry: if chance.once_in(2) {
             0
         } else {
