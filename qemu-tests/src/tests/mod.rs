@@ -188,6 +188,10 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("core-tools-pae", PAE),
     ("interop-a-pae", PAE),
     ("interop-b-pae", PAE),
+    ("stock-pae", PAE),
+    ("own-window-pae", PAE),
+    ("device-fails", MODULE),
+    ("device-hangs", MODULE),
     ("matrix", TIME),
     ("cycle-all", TIME),
     ("again", TIME),
@@ -201,6 +205,7 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("stale", "it wants XFS and Btrfs, which that kernel has not"),
 ];
 const PAE: &str = "A is another kernel";
+const MODULE: &str = "the module that it brings is for the usual kernel";
 const TIME: &str = "it says nothing that shorter ones do not say";
 const ROOM: &str = "it looks for the limit of the usual kernel's memory";
 
