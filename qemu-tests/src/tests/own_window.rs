@@ -379,7 +379,8 @@ fn panics(story: &Story, vm: &mut Vm) -> Result<()> {
          --append \"console=ttyS0 panic=-1 kjump.do=panic\"",
     )?;
     story.expect_trouble(vm.console.mark());
-    let output = vm.run_for("kjump jump doomed", JUMP)?;
+    let jump = vm.start_command("kjump jump doomed")?;
+    let output = vm.finish(jump, JUMP)?;
     story.trouble_is_over();
     ensure!(
         output.rc == exit::PEER_PANIC && output.text.contains("peer panicked: "),
