@@ -24,8 +24,9 @@ static ssize_t kimgcore_read(struct file *file, char __user *buf, size_t size, l
 {
 	long done;
 
+	/* Behind the end there is nothing, but not for everybody to know. */
 	if (*pos < 0 || *pos > U32_MAX)
-		return 0;
+		return kjump_kimgcore_read(file->private_data, U32_MAX, (unsigned long)buf, 0);
 	done = kjump_kimgcore_read(file->private_data, *pos, (unsigned long)buf,
 				   min_t(size_t, size, INT_MAX));
 	if (done > 0)
