@@ -277,7 +277,7 @@ mod tests {
         let code = |outcome| finished(outcome).unwrap_err().exit_code();
         assert_eq!(code(Outcome::TimedOut), 43);
         assert_eq!(code(Outcome::Faulted(6, 1)), 44);
-        let too_long = finished(Outcome::TooLong(42_949)).unwrap_err();
+        let too_long = finished(Outcome::TooLong(21_474)).unwrap_err();
         assert!(too_long.exit_code() == 2 && too_long.to_string().contains("21474 ms"));
     }
 

@@ -499,7 +499,7 @@ mod tests {
         assert_eq!(outcome(&frame), Outcome::Returned(registers, 0));
         put(&mut frame, offset_of!(Frame, outcome), TOO_LONG);
         put(&mut frame, offset_of!(Frame, period), 10_000_000);
-        assert_eq!(outcome(&frame), Outcome::TooLong(42_949));
+        assert_eq!(outcome(&frame), Outcome::TooLong(21_474));
         put(&mut frame, offset_of!(Frame, outcome), FAULTED);
         assert_eq!(outcome(&frame), Outcome::Faulted(0, 0));
     }

@@ -121,7 +121,7 @@ fn a_good_image() {
         "\"state_time\": null",
         "\"release\": \"7.3.4\\u001b[2J\"",
         "\"ram\": [{\"start\": \"0x0\", \"end\": \"0x1040000\"}]",
-        "\"pages\": 64, \"skipped\": {\"free\": 3, \"hole\": 0",
+        "\"pages\": 64, \"base\": null, \"skipped\": {\"free\": 3, \"hole\": 0",
         "\"data_pages\": 32, \"zero_pages\": 32",
         "\"guards\": [{\"kind\": 1, \"label\": \"/dev/vda1 \\\"/\\\"\", \"bytes\": 9}, ",
     ] {
