@@ -160,7 +160,8 @@ pub fn peer() -> Vec<u8> {
         window_end: WINDOW,
         fingerprint: 7,
         jumps: 3,
-        reserved: 0,
+        // None: what a file that changes had would be wrong.
+        crc: 0,
     };
     let kind = Kind::Peer(
         note,

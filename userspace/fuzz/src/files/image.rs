@@ -10,6 +10,7 @@ use kjump_image::layout::{
     CHUNK_MAGIC, DISCARD_OFFSET, GUARDS_OFFSET, HEADER_OFFSET, MARK_MAGIC, RESUME_OFFSET,
 };
 use kjump_image::{Codec, Guard, Header, Machine, Options, Range, Target, Writer, ARCH_I386};
+use xxhash_rust::xxh32::xxh32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::mend;
@@ -60,7 +61,7 @@ pub fn image(codec: Codec) -> Vec<u8> {
         0 => vec![0; BLOCK],
         1 => vec![n as u8; BLOCK],
         _ => (0..BLOCK as u64)
-            .map(|i| (i * i * (n + 3) >> 7) as u8)
+            .map(|i| ((i * i * (n + 3)) >> 7) as u8)
             .collect(),
     };
     let pages: Vec<(u64, Vec<u8>)> = (0..9).map(|n| (FIRST + n + n / 4, page(n))).collect();
@@ -134,9 +135,7 @@ pub fn mend_image(bytes: &mut [u8], parts: u8) {
     let chunks_digest = mend_chunks(bytes, (parts & 4 != 0).then_some(tag));
     let end = bytes.len() - bytes.len() % BLOCK;
     let last = (chunks / BLOCK..end / BLOCK).map(|n| n * BLOCK);
-    let last = last
-        .filter(|at| bytes[*at..].starts_with(&MARK_MAGIC))
-        .last();
+    let last = last.rev().find(|at| bytes[*at..].starts_with(&MARK_MAGIC));
     let marks = [0, RESUME_OFFSET as usize, DISCARD_OFFSET as usize];
     for at in marks.into_iter().chain(last) {
         let Ok((mut mark, _)) = Mark::read_from_prefix(&bytes[at..]) else {
@@ -177,9 +176,9 @@ fn mend_chunks(bytes: &mut [u8], tag: Option<u64>) -> [u8; 32] {
         };
         if let Some(tag) = tag {
             head.tag.set(tag);
-            head.stored_crc.set(crc32fast::hash(stored));
+            head.stored_sum.set(xxh32(stored, 0));
             if head.codec == 0 {
-                head.raw_crc = head.stored_crc;
+                head.raw_sum = head.stored_sum;
             }
             head.crc.set(0);
             let mut crc = crc32fast::Hasher::new();
