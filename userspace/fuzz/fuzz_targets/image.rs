@@ -48,7 +48,7 @@ fn read(source: impl Source + Clone) {
         for piece in chunk.pieces() {
             let (pfn, count) = match piece {
                 Piece::Data { pfn, bytes } => (pfn, (bytes.len() / PAGE) as u64),
-                Piece::Zero { pfn, count } => (pfn, u64::from(count)),
+                Piece::Zero { pfn, count } => (pfn, count),
             };
             // Nothing goes where the restoring kernel runs, outside RAM, or to one place twice.
             assert!(pfn >= last, "page {pfn:#x} after {last:#x}");
