@@ -125,7 +125,7 @@ impl Request {
         let text = std::str::from_utf8(text).ok().filter(|t| !t.is_empty())?;
         let mut r = Self::default();
         let mut guards = None;
-        for line in text.lines() {
+        for line in text.split_terminator('\n') {
             let (key, value) = line.split_once('=')?;
             match key {
                 "image" => r.image = unhex(value)?,
@@ -238,6 +238,9 @@ mod tests {
         let cut = &text[..text.len() - text.lines().last().unwrap().len() - 1];
         assert_eq!(Request::parse(cut.as_bytes()), None);
         assert!(Request::parse(b"novelty=1").is_some());
+        // A line ends at its line feed: what is before that is the value's, at the text's end too.
+        let odd = Request::parse(b"target=/dev/vdb\r").unwrap();
+        assert_eq!(Request::parse(odd.text().as_bytes()), Some(odd));
     }
 
     #[test]

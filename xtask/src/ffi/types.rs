@@ -184,6 +184,9 @@ fn thin(target: &Type) -> Result<(), Hazard> {
 fn primitive(name: &str) -> Option<Result<(), Hazard>> {
     match name {
         "i8" | "u8" | "i16" | "u16" | "i32" | "u32" | "isize" | "usize" | "bool" | "char"
+        // An unsigned int where a pointer has 32 bits (asm-generic/posix_types.h); bindgen leaves it
+        // undefined, as it takes size_t for usize.
+        | "__kernel_size_t"
         | "f32" | "c_void" | "c_char" | "c_schar" | "c_uchar" | "c_short" | "c_ushort"
         | "c_int" | "c_uint" | "c_long" | "c_ulong" | "c_float" => Some(Ok(())),
         "i64" | "u64" | "i128" | "u128" | "f64" | "c_longlong" | "c_ulonglong" | "c_double" => {
