@@ -237,6 +237,7 @@ kjump_stub_silence_cpus:
 2:	movl	${ICR_DEASSERT}, 0x300(%edx)
 	movl	$4000, %ecx		# about 4 ms of port writes for the others to get there
 1:	outb	%al, $0x80
+	pause				# an emulator that runs one CPU after the other turns to them
 	decl	%ecx
 	jnz	1b
 3:	ret
