@@ -4,6 +4,7 @@ use xxhash_rust::xxh32::xxh32;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::codec::{Codec, Compressor};
+use crate::crypt::{Keys, Part, TAG};
 use crate::error::Error;
 use crate::layout::{
     ChunkHead, Run, BLOCK, CHUNK_ALIGN, CHUNK_MAGIC, CODEC_NONE, MAX_RUNS, RUN_BASE, RUN_DATA,
@@ -36,6 +37,14 @@ pub fn checksum(head: &ChunkHead, runs: &[u8]) -> u32 {
     crc.finalize()
 }
 
+/// What a chunk's tags are bound to: its head, without the checksums of what is stored.
+pub fn bound(head: &ChunkHead) -> ChunkHead {
+    let mut copy = *head;
+    copy.crc.set(0);
+    copy.stored_sum.set(0);
+    copy
+}
+
 /// Collects pages and writes a chunk when it is full.
 pub struct Packer {
     tag: u64,
@@ -46,6 +55,9 @@ pub struct Packer {
     raw: Vec<u8>,
     capacity: usize,
     hasher: blake3::Hasher,
+    keys: Option<Box<Keys>>,
+    /// A chunk was begun and not written: encrypted a second time it would be plain again.
+    broken: bool,
     /// Pages in the chunks that were written.
     pages: u64,
     /// Of the chunks that were written.
@@ -53,7 +65,12 @@ pub struct Packer {
 }
 
 impl Packer {
-    pub fn new(tag: u64, codec: Codec, chunk_pages: u32) -> Result<Self, Error> {
+    pub fn new(
+        tag: u64,
+        codec: Codec,
+        chunk_pages: u32,
+        keys: Option<Box<Keys>>,
+    ) -> Result<Self, Error> {
         let capacity = chunk_pages as usize * BLOCK;
         let (mut runs, mut raw) = (Vec::new(), Vec::new());
         runs.try_reserve_exact(MAX_RUNS)?;
@@ -66,6 +83,8 @@ impl Packer {
             raw,
             capacity,
             hasher: blake3::Hasher::new(),
+            keys,
+            broken: false,
             pages: 0,
             totals: Totals::default(),
         })
@@ -118,40 +137,69 @@ impl Packer {
         if self.runs.is_empty() {
             return Ok(());
         }
-        let (codec, payload) = match self.compressor.compress(&self.raw) {
-            Some(smaller) => (self.codec.number(), smaller),
-            None => (CODEC_NONE, &self.raw[..]),
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Error::Invalid("a write failed before"));
+        }
+        let (raw_len, plain) = (self.raw.len(), self.keys.is_none());
+        let smaller = self.compressor.compress(&self.raw);
+        let codec = match smaller {
+            Some(_) => self.codec.number(),
+            None => CODEC_NONE,
         };
+        // What is stored as it is needs no second look; and what is encrypted must not be told about.
+        let raw_sum = (plain && smaller.is_some()).then(|| sum_of(&self.raw));
+        let payload = smaller.unwrap_or(&mut self.raw[..]);
         let mut head = ChunkHead::new_zeroed();
         head.magic = CHUNK_MAGIC;
         head.tag.set(self.tag);
         head.index.set(self.totals.chunks);
         head.run_count.set(self.runs.len() as u32);
-        head.raw_len.set(self.raw.len() as u32);
+        head.raw_len.set(raw_len as u32);
         head.stored_len.set(payload.len() as u32);
         head.codec.set(codec);
+        head.first_page.set(self.pages);
+        let (mut runs_tag, mut payload_tag) = ([0; TAG], [0; TAG]);
+        if let Some(keys) = &self.keys {
+            let sealed = bound(&head);
+            let (index, sealed) = (head.index.get(), sealed.as_bytes());
+            let runs = self.runs.as_mut_bytes();
+            runs_tag = keys.encrypt(index, Part::Runs, sealed, runs);
+            payload_tag = keys.encrypt(index, Part::Payload, sealed, payload);
+        }
+        let tags = |tag| match &self.keys {
+            None => &[][..],
+            Some(_) => tag,
+        };
+        let (runs_tag, payload_tag) = (tags(&runs_tag), tags(&payload_tag));
         let sum = sum_of(payload);
         head.stored_sum.set(sum);
-        // What is stored as it is needs no second look.
-        let same = codec == CODEC_NONE;
-        head.raw_sum.set(if same { sum } else { sum_of(&self.raw) });
-        head.first_page.set(self.pages);
+        if plain {
+            head.raw_sum.set(raw_sum.unwrap_or(sum));
+        }
         head.crc.set(checksum(&head, self.runs.as_bytes()));
-        for part in [head.as_bytes(), self.runs.as_bytes()] {
+        for part in [head.as_bytes(), self.runs.as_bytes(), runs_tag] {
             self.hasher.update(part);
             out.push(part)?;
         }
         out.push(payload)?;
+        self.hasher.update(payload_tag);
+        out.push(payload_tag)?;
         out.pad(CHUNK_ALIGN)?;
 
         self.totals.chunks += 1;
         self.totals.runs += self.runs.len() as u64;
-        self.totals.stored_bytes += payload.len() as u64;
-        self.totals.raw_chunks += u64::from(codec == CODEC_NONE && !self.raw.is_empty());
+        self.totals.stored_bytes += u64::from(head.stored_len.get());
+        self.totals.raw_chunks += u64::from(codec == CODEC_NONE && raw_len > 0);
         self.pages = self.totals.pages();
         self.runs.clear();
         self.raw.clear();
+        self.broken = false;
         Ok(())
+    }
+
+    /// The image's keys, if it is encrypted.
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_deref()
     }
 
     /// Digests the table of pages too, after the last chunk.
@@ -159,7 +207,7 @@ impl Packer {
         self.hasher.update(digest);
     }
 
-    /// BLAKE3 of all heads and run tables, and of the table's digest.
+    /// BLAKE3 of all heads and run tables, of tags, and of the table's digest.
     pub fn digest(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
     }

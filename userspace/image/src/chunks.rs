@@ -6,8 +6,9 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::below::{Below, TAKEN};
 use crate::buffer::zeros;
-use crate::chunk::{checksum, sum_of, tag};
+use crate::chunk::{bound, checksum, sum_of, tag};
 use crate::codec::{decompress, Codec};
+use crate::crypt::{same, Part, TAG};
 use crate::error::Refusal;
 use crate::image::{Image, Link};
 use crate::layout::{
@@ -18,6 +19,9 @@ use crate::mark::{is_sealed, parse, Totals};
 use crate::table;
 use crate::target::Source;
 use crate::writer::Progress;
+
+/// What is said of a chunk whose tag is not right.
+const ALTERED: &str = "it is not what was written there with this key";
 
 /// Proof that an image was read from its first to its last byte and everything was right.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +125,9 @@ pub struct Chunks<'i, S: Source> {
 impl<'i, S: Source> Chunks<'i, S> {
     /// `links`: the images below, the next one first.
     pub(crate) fn new(image: &'i mut Image<S>, links: &'i mut [Link]) -> Result<Self, Refusal> {
+        if image.header.encryption.is_some() && image.keys.is_none() {
+            return Err(Refusal::Locked);
+        }
         let below = Below::new(image, links)?;
         image.input.seek(CHUNKS_OFFSET);
         let table_digest = image.header.table.then(|| {
@@ -308,6 +315,20 @@ impl<'i, S: Source> Chunks<'i, S> {
             _ => return Err(damaged("its compression is not the header's")),
         };
 
+        self.hasher.update(head.as_bytes());
+        self.hasher.update(runs.as_bytes());
+        let (sealed, keys) = (bound(&head), self.image.keys.as_deref());
+        let altered = || damaged(ALTERED);
+        if let Some(keys) = keys {
+            let mut tag = [0; TAG];
+            input.read(&mut tag, "a chunk's runs")?;
+            self.hasher.update(&tag);
+            let runs = runs.as_mut_bytes();
+            if !keys.decrypt(index, Part::Runs, sealed.as_bytes(), runs, &tag) {
+                return Err(altered());
+            }
+        }
+
         // The runs: where they may be, and what they come to.
         let (mut data, mut zero, mut base) = (0u64, 0u64, 0u64);
         for run in runs.iter() {
@@ -339,13 +360,23 @@ impl<'i, S: Source> Chunks<'i, S> {
         if sum_of(stored) != head.stored_sum.get() {
             return Err(damaged("its contents do not match their checksum"));
         }
+        if let Some(keys) = keys {
+            let mut tag = [0; TAG];
+            input.read(&mut tag, "a chunk's pages")?;
+            self.hasher.update(&tag);
+            if !keys.decrypt(index, Part::Payload, sealed.as_bytes(), stored, &tag) {
+                return Err(altered());
+            }
+        }
         if !decompress(codec, stored, raw) {
             return Err(damaged("its contents cannot be decompressed"));
         }
-        let raw_sum = match codec {
+        let raw_sum = match (keys, codec) {
+            // It has tags, which are better.
+            (Some(_), _) => 0,
             // A copy of what was just looked at.
-            Codec::None => head.stored_sum.get(),
-            _ => sum_of(raw),
+            (None, Codec::None) => head.stored_sum.get(),
+            (None, _) => sum_of(raw),
         };
         if raw_sum != head.raw_sum.get() {
             return Err(damaged("its pages do not match their checksum"));
@@ -353,8 +384,6 @@ impl<'i, S: Source> Chunks<'i, S> {
         if !input.skip_padding(CHUNK_ALIGN, "a chunk's padding")? {
             return Err(damaged("its padding is not zeros"));
         }
-        self.hasher.update(head.as_bytes());
-        self.hasher.update(runs.as_bytes());
         self.totals.chunks += 1;
         self.totals.runs += count as u64;
         self.totals.data_pages += data;
@@ -396,6 +425,12 @@ impl<'i, S: Source> Chunks<'i, S> {
         };
         if mark.state != STATE_END || mark.seal != seal || !is_sealed(&mark) {
             return damaged("what was read is not what the end mark says");
+        }
+        if let Some(keys) = &self.image.keys {
+            if !same(&mark.image_seal, &keys.image(&mark.image_digest)) {
+                let what = "the end mark";
+                return Err(Refusal::Altered { what });
+            }
         }
         let first: &Mark = &self.image.first;
         if first.state == STATE_COMMITTED && first.seal != seal {

@@ -86,7 +86,7 @@ impl Compressor {
     }
 
     /// `None` if that makes it no smaller.
-    pub fn compress(&mut self, raw: &[u8]) -> Option<&[u8]> {
+    pub fn compress(&mut self, raw: &[u8]) -> Option<&mut [u8]> {
         let len = match self.codec {
             Codec::None => return None,
             Codec::Lz4 => compress_into_with_table(raw, &mut self.out, &mut self.table).ok()?,
@@ -101,7 +101,7 @@ impl Compressor {
                 self.out.len()
             }
         };
-        (len < raw.len()).then(|| self.out.get(..len)).flatten()
+        (len < raw.len()).then(|| self.out.get_mut(..len)).flatten()
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
 
     fn compressed(codec: Codec, raw: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(codec, raw.len()).unwrap();
-        c.compress(raw).map(<[u8]>::to_vec)
+        c.compress(raw).map(|b| b.to_vec())
     }
 
     /// Text-like bytes: runs, repeats and noise.

@@ -172,6 +172,27 @@ pub enum Refusal {
         /// Seconds since 1970 UTC.
         time: u64,
     },
+    /// The key is another one.
+    #[error("wrong passphrase or key: the image was encrypted with another")]
+    WrongKey,
+    /// What is sealed by the key is not what was sealed.
+    #[error(
+        "altered image: {what} is not what was written with this key: somebody has changed it, or put \
+         a part of another image there; do not trust this disk, and discard the image"
+    )]
+    Altered {
+        /// The part.
+        what: &'static str,
+    },
+    /// It is encrypted, and there is no key.
+    #[error("encrypted image: it needs its passphrase or key file")]
+    Locked,
+    /// It is not encrypted, though it should be.
+    #[error(
+        "plain image, where only an encrypted one is to be used: somebody may have put it there; \
+         look at it with `kjump image inspect`, and discard it"
+    )]
+    Plain,
     /// What it builds on is not there, or is not what it was.
     #[error(
         "incremental image: its base {base} {why}; bring that back, or use an image that needs no \

@@ -3,8 +3,10 @@
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::buffer::Aligned;
+use crate::crypt::Keys;
 use crate::error::{Error, Refusal};
 use crate::layout::{GuardRecord, GuardsHead, GUARDS_MAGIC, GUARDS_SIZE, MAX_GUARDS, VERSION};
+use crate::mark::digest;
 
 /// A record about one device. Its content is its writer's; an image carries up to
 /// [`MAX_GUARDS`] of them.
@@ -25,6 +27,11 @@ const RECORD: usize = size_of::<GuardRecord>();
 
 /// All records as they lie on the disk.
 pub fn encode(guards: &[Guard]) -> Result<Aligned, Error> {
+    encode_sealed(guards, None)
+}
+
+/// The same, sealed if there are keys.
+pub(crate) fn encode_sealed(guards: &[Guard], keys: Option<&Keys>) -> Result<Aligned, Error> {
     if guards.len() > MAX_GUARDS {
         return Err(Error::Invalid(
             "more guards than an image has room for (117)",
@@ -41,9 +48,26 @@ pub fn encode(guards: &[Guard]) -> Result<Aligned, Error> {
     head.record_size.set(RECORD as u32);
     head.count.set(guards.len() as u32);
     bytes[..HEAD].copy_from_slice(head.as_bytes());
+    if let Some(keys) = keys {
+        head.seal = keys.guards(&digest(bytes));
+        bytes[..HEAD].copy_from_slice(head.as_bytes());
+    }
     head.crc.set(crc32fast::hash(bytes));
     bytes[..HEAD].copy_from_slice(head.as_bytes());
     Ok(region)
+}
+
+/// What was sealed of a region, as a digest, and the seal.
+pub(crate) fn proof(region: &[u8]) -> ([u8; 32], [u8; 32]) {
+    let Ok((mut head, rest)) = GuardsHead::read_from_prefix(region) else {
+        return Default::default();
+    };
+    let seal = std::mem::take(&mut head.seal);
+    head.crc.set(0);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(head.as_bytes());
+    hasher.update(rest);
+    (hasher.finalize().into(), seal)
 }
 
 /// The records in their region.

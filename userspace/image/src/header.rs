@@ -6,12 +6,15 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::bounds::Bounds;
 use crate::codec::Codec;
+use crate::crypt::{Encryption, KeySource, Keys, Proofs};
 use crate::error::{Error, Refusal};
 use crate::guard::text;
 use crate::layout::{
-    self, RamRange, BLOCK, CHUNKS_OFFSET, FLAGS, FLAG_SNAPSHOT, GUARDS_OFFSET, GUARDS_SIZE,
-    HEADER_MAGIC, MAX_CHUNK_PAGES, RAM_RANGES, SKIPPED_KINDS, VERSION,
+    self, KeyInfo, RamRange, BLOCK, CHUNKS_OFFSET, FLAGS, FLAG_ENCRYPTED, FLAG_SNAPSHOT,
+    GUARDS_OFFSET, GUARDS_SIZE, HEADER_MAGIC, KEY_FILE, KEY_PASSPHRASE, MAX_CHUNK_PAGES,
+    RAM_RANGES, SKIPPED_KINDS, VERSION,
 };
+use crate::mark::digest;
 use crate::table::{self, table_size, Base};
 
 /// What is known about an image before its first page is read. Addresses in bytes.
@@ -47,6 +50,8 @@ pub struct Header {
     pub chunk_pages: u32,
     /// The machine's RAM, ascending.
     pub ram: Vec<Range>,
+    /// How it is encrypted, if it is.
+    pub encryption: Option<Encryption>,
     /// There is a table of its pages, so that another image can build on this one.
     pub table: bool,
     /// What it builds on itself.
@@ -71,6 +76,7 @@ impl Default for Header {
             codec: Codec::Lz4,
             chunk_pages: 32,
             ram: Vec::new(),
+            encryption: None,
             table: false,
             base: None,
         }
@@ -104,6 +110,13 @@ impl Header {
         if !bounds.has(self.jump_back_entry / BLOCK as u64, 1) {
             return Err("the jump-back entry is not in RAM above the window");
         }
+        if let Some(encryption) = &self.encryption {
+            encryption.check()?;
+            // It has a digest of each page, by which a guess could be tried.
+            if self.table || self.base.is_some() {
+                return Err("an encrypted image has no table of pages, and no base");
+            }
+        }
         if let Some(base) = &self.base {
             base.check(self.table)?;
         }
@@ -131,7 +144,7 @@ impl Header {
     pub fn to_block(&self) -> Result<[u8; BLOCK], Error> {
         self.check().map_err(Error::Invalid)?;
         let mut block = [0; BLOCK];
-        block.copy_from_slice(self.encode().as_bytes());
+        block.copy_from_slice(self.encode(None).as_bytes());
         Ok(block)
     }
 
@@ -140,14 +153,16 @@ impl Header {
         Self::decode(block).map(|(header, _)| header)
     }
 
-    /// As on the disk. [`check`](Self::check) comes first.
-    pub(crate) fn encode(&self) -> layout::Header {
+    /// As on the disk. [`check`](Self::check) comes first. `keys` are those of [`Header::encryption`].
+    pub(crate) fn encode(&self, keys: Option<&Keys>) -> layout::Header {
         let mut h = layout::Header::new_zeroed();
         h.magic = HEADER_MAGIC;
         h.version.set(VERSION);
         h.size.set(BLOCK as u32);
-        let snapshot = if self.snapshot { FLAG_SNAPSHOT } else { 0 };
-        h.flags.set(snapshot | table::flags(self));
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let encrypted = flag(self.encryption.is_some(), FLAG_ENCRYPTED);
+        let snapshot = flag(self.snapshot, FLAG_SNAPSHOT);
+        h.flags.set(snapshot | encrypted | table::flags(self));
         h.incremental = table::encode(self);
         h.arch.set(self.arch);
         h.page_size.set(BLOCK as u32);
@@ -172,6 +187,13 @@ impl Header {
         for (to, from) in h.ram.iter_mut().zip(&self.ram) {
             let (start, end) = (from.start.into(), from.end.into());
             *to = RamRange { start, end };
+        }
+        if let Some(encryption) = &self.encryption {
+            h.key = key_info(encryption);
+        }
+        if let Some(keys) = keys {
+            h.key.check = keys.key_check();
+            h.key.seal = keys.header(&digest(h.as_bytes()));
         }
         h.crc.set(crc32fast::hash(h.as_bytes()));
         h
@@ -232,10 +254,65 @@ impl Header {
             codec,
             chunk_pages: h.chunk_pages.get(),
             ram: ram.iter().map(range).collect(),
+            encryption: encryption(&h)?,
             table,
             base,
         };
         let bounds = header.check().map_err(Refusal::BadHeader)?;
         Ok((header, bounds))
+    }
+}
+
+/// How it is encrypted, as on the disk; without what needs the key.
+fn key_info(encryption: &Encryption) -> KeyInfo {
+    let mut key = KeyInfo::new_zeroed();
+    key.nonce = encryption.nonce;
+    match encryption.source {
+        KeySource::File => key.source.set(KEY_FILE),
+        KeySource::Passphrase {
+            salt,
+            memory,
+            passes,
+            lanes,
+        } => {
+            key.source.set(KEY_PASSPHRASE);
+            key.salt = salt;
+            key.memory.set(memory);
+            key.passes.set(passes);
+            key.lanes.set(lanes);
+        }
+    }
+    key
+}
+
+/// How an image is encrypted, if it is.
+fn encryption(h: &layout::Header) -> Result<Option<Encryption>, Refusal> {
+    if h.flags.get() & FLAG_ENCRYPTED == 0 {
+        return Ok(None);
+    }
+    let source = match h.key.source.get() {
+        KEY_FILE => KeySource::File,
+        KEY_PASSPHRASE => KeySource::Passphrase {
+            salt: h.key.salt,
+            memory: h.key.memory.get(),
+            passes: h.key.passes.get(),
+            lanes: h.key.lanes.get(),
+        },
+        number => {
+            let what = "source of the key";
+            return Err(Refusal::BadVersion { what, number });
+        }
+    };
+    let nonce = h.key.nonce;
+    Ok(Some(Encryption { source, nonce }))
+}
+
+/// What of a header's block is sealed, into `proofs`.
+pub(crate) fn prove(block: &[u8], proofs: &mut Proofs) {
+    if let Ok(mut h) = layout::Header::read_from_bytes(block) {
+        proofs.check = h.key.check;
+        let seal = std::mem::take(&mut h.key.seal);
+        h.crc.set(0);
+        proofs.header = (digest(h.as_bytes()), seal);
     }
 }

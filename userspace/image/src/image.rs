@@ -5,9 +5,10 @@ use kjump_abi::Range;
 use crate::bounds::Bounds;
 use crate::buffer::{is_zero, zeros};
 use crate::chunks::{Chunks, Verified};
+use crate::crypt::{Encryption, Keys, MasterKey, Proofs};
 use crate::error::Refusal;
 use crate::guard::{self, Guard};
-use crate::header::Header;
+use crate::header::{self, Header};
 use crate::input::Input;
 use crate::inspect::Inspection;
 use crate::layout::{
@@ -52,6 +53,9 @@ pub struct Image<S: Source> {
     pub(crate) header_digest: [u8; 32],
     pub(crate) guards_digest: [u8; 32],
     guards: Vec<Guard>,
+    proofs: Proofs,
+    /// Once it is unlocked.
+    pub(crate) keys: Option<Box<Keys>>,
 }
 
 impl<S: Source> Image<S> {
@@ -107,6 +111,13 @@ impl<S: Source> Image<S> {
         let guards_region = &head[GUARDS_OFFSET as usize..];
         let guards = guard::decode(guards_region)?;
         let guards_digest = digest(guards_region);
+        let mut proofs = Proofs::default();
+        if header.encryption.is_some() {
+            header::prove(block(HEADER_OFFSET), &mut proofs);
+            proofs.guards = guard::proof(guards_region);
+            let committed = state == State::Committed;
+            proofs.image = committed.then_some((first.image_digest, first.image_seal));
+        }
         if !is_zero(block(SPARE_OFFSET)) {
             let what = "the spare block is not zeros";
             return Err(Refusal::Damaged { what });
@@ -122,6 +133,8 @@ impl<S: Source> Image<S> {
             header_digest,
             guards_digest,
             guards,
+            proofs,
+            keys: None,
         };
         image.check_first()?;
         image.state = image.later_state(resume, gone)?;
@@ -240,12 +253,32 @@ impl<S: Source> Image<S> {
         &self.first.seal
     }
 
+    /// How it is encrypted, if it is. Anybody may have written that until it is unlocked.
+    pub fn encryption(&self) -> Option<&Encryption> {
+        self.header.encryption.as_ref()
+    }
+
+    /// Checks that header, guards and, where there is one, the commit record were written with this
+    /// key, and makes the chunks readable.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WrongKey`]; [`Refusal::Altered`]; [`Refusal::Plain`] if it is not encrypted.
+    pub fn unlock(&mut self, key: &MasterKey) -> Result<(), Refusal> {
+        let encryption = self.header.encryption.as_ref().ok_or(Refusal::Plain)?;
+        let keys = Keys::new(key, encryption, &self.header.uuid);
+        self.proofs.check(&keys)?;
+        self.keys = Some(keys);
+        Ok(())
+    }
+
     /// What a user wants to know about it.
     pub fn inspect(&self) -> Inspection {
         Inspection::new(self)
     }
 
-    /// The chunks, from the first one on. A stream has them once.
+    /// The chunks, from the first one on. A stream has them once. Those of an encrypted image are
+    /// refused until it is unlocked.
     pub fn chunks(&mut self) -> Result<Chunks<'_, S>, Refusal> {
         Chunks::new(self, &mut [])
     }
@@ -294,7 +327,8 @@ impl<S: Source> Image<S> {
             return Err(base.refusal("is not complete, or was given up"));
         }
         if !self.header.table {
-            return Err(base.refusal("has no table of pages, as only snapshots have"));
+            return Err(base
+                .refusal("has no table of pages, as only snapshots have that are not encrypted"));
         }
         match base.check(true) {
             Ok(()) => Ok(base),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::crypt::KeySource;
 use crate::header::Header;
 use crate::image::{hex, Image};
 use crate::layout::SKIPPED;
@@ -75,6 +76,15 @@ impl fmt::Display for Inspection {
         writeln!(f, "machine      {:#018x}", h.fingerprint)?;
         writeln!(f, "window       0-{:#x}", h.window_end)?;
         writeln!(f, "entry        {:#x}", h.jump_back_entry)?;
+        match h.encryption.map(|e| e.source) {
+            None => {}
+            Some(KeySource::File) => writeln!(f, "encrypted    by a key file")?,
+            Some(KeySource::Passphrase { memory, passes, .. }) => {
+                let kib = memory;
+                let passes = format_args!("{kib} KiB, {passes} passes");
+                writeln!(f, "encrypted    by a passphrase (Argon2id, {passes})")?;
+            }
+        }
         for range in &h.ram {
             writeln!(f, "RAM          {:#x}-{:#x}", range.start, range.end)?;
         }

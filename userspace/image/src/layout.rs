@@ -111,8 +111,10 @@ pub struct Mark {
     pub seal: Seal,
     /// BLAKE3 of `seal`: the checksum of the whole image. Zeros before it is complete.
     pub image_digest: [u8; 32],
+    /// Of a complete encrypted image: `image_digest`, sealed with its key. Else zeros.
+    pub image_seal: [u8; 32],
     /// Zeros.
-    pub reserved1: [u8; 280],
+    pub reserved1: [u8; 248],
 }
 
 /// Half-open range of physical addresses, bytes.
@@ -135,12 +137,14 @@ pub const SKIPPED_KINDS: usize = 8;
 pub const SKIPPED: [&str; 5] = ["free", "hole", "firmware", "nosave", "window"];
 /// [`Header::flags`]: may be resumed more than once.
 pub const FLAG_SNAPSHOT: u32 = 1;
+/// [`Header::flags`]: encrypted; [`Header::key`] says how.
+pub const FLAG_ENCRYPTED: u32 = 2;
 /// [`Header::flags`]: there is a table of its pages; see [`TableHead`].
 pub const FLAG_TABLE: u32 = 4;
 /// [`Header::flags`]: pages that are in another image too are read from there; see [`Incremental`].
 pub const FLAG_BASE: u32 = 8;
 /// Flags that this version knows; an image with others is refused.
-pub const FLAGS: u32 = FLAG_SNAPSHOT | FLAG_TABLE | FLAG_BASE;
+pub const FLAGS: u32 = FLAG_SNAPSHOT | FLAG_ENCRYPTED | FLAG_TABLE | FLAG_BASE;
 
 /// What is known before the first page is read: one block.
 #[repr(C)]
@@ -196,13 +200,42 @@ pub struct Header {
     pub reserved0: U32,
     /// The machine's RAM, ascending. Every saved page lies in it.
     pub ram: [RamRange; RAM_RANGES],
+    /// With [`FLAG_ENCRYPTED`]; else zeros.
+    pub key: KeyInfo,
     /// Zeros.
     pub reserved1: [u8; INCREMENTAL_AT - HEADER_USED],
     /// The table of pages, and the base; zeros without.
     pub incremental: Incremental,
 }
-const HEADER_USED: usize = 352 + 16 * RAM_RANGES;
+const HEADER_USED: usize = 352 + 16 * RAM_RANGES + size_of::<KeyInfo>();
 const INCREMENTAL_AT: usize = BLOCK - size_of::<Incremental>();
+
+/// How an image is encrypted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+pub struct KeyInfo {
+    /// Where the master key comes from: `KEY_*`.
+    pub source: U32,
+    /// Kibibytes of memory that Argon2id takes.
+    pub memory: U32,
+    /// Its passes.
+    pub passes: U32,
+    /// Its lanes.
+    pub lanes: U32,
+    /// Its salt.
+    pub salt: [u8; 16],
+    /// What the image's keys come from beside the master key and the UUID.
+    pub nonce: [u8; 32],
+    /// Tells the right key from others.
+    pub check: [u8; 32],
+    /// The header, sealed: with its checksum and this as zeros.
+    pub seal: [u8; 32],
+}
+
+/// [`KeyInfo::source`]: a passphrase, by Argon2id.
+pub const KEY_PASSPHRASE: u32 = 1;
+/// [`KeyInfo::source`]: a key file.
+pub const KEY_FILE: u32 = 2;
 
 /// Where an image's table of pages is, and what image it builds on.
 #[repr(C)]
@@ -280,8 +313,11 @@ pub struct GuardsHead {
     pub crc: U32,
     /// Records.
     pub count: U32,
+    /// In an encrypted image: all [`GUARDS_SIZE`] bytes, sealed, with the checksum and this as zeros.
+    /// Else zeros.
+    pub seal: [u8; 32],
     /// Zeros.
-    pub reserved: [u8; 40],
+    pub reserved: [u8; 8],
 }
 
 /// What one device looked like when the image was made.
@@ -305,13 +341,14 @@ pub const MAX_GUARDS: usize =
     (GUARDS_SIZE as usize - size_of::<GuardsHead>()) / size_of::<GuardRecord>();
 
 /// Head of a chunk; `run_count` [`Run`]s follow, then the payload, then zeros up to a multiple of
-/// [`CHUNK_ALIGN`].
+/// [`CHUNK_ALIGN`]. In an encrypted image runs and payload are encrypted, and 16 bytes of tag follow
+/// each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct ChunkHead {
     /// [`CHUNK_MAGIC`].
     pub magic: [u8; 4],
-    /// CRC-32 of the head, with this field as 0, and of the run table.
+    /// CRC-32 of the head, with this field as 0, and of the run table as stored.
     pub crc: U32,
     /// First eight bytes of the header's digest: chunks of another image do not fit.
     pub tag: U64,
@@ -327,7 +364,7 @@ pub struct ChunkHead {
     pub codec: U32,
     /// XXH32 of the payload as stored.
     pub stored_sum: U32,
-    /// XXH32 of the pages with contents.
+    /// XXH32 of the pages with contents; 0 in an encrypted image, as it would tell about them.
     pub raw_sum: U32,
     /// Pages in the chunks before this one.
     pub first_page: U64,
@@ -367,7 +404,7 @@ const _: () = {
     assert!(size_of::<Mark>() == SECTOR);
     assert!(offset_of!(Mark, crc) == 12 && offset_of!(Mark, time) == 24);
     assert!(offset_of!(Mark, seal) == 32 && offset_of!(Mark, image_digest) == 200);
-    assert!(offset_of!(Mark, reserved1) == 232);
+    assert!(offset_of!(Mark, image_seal) == 232 && offset_of!(Mark, reserved1) == 264);
     assert!(size_of::<Header>() == BLOCK && size_of::<RamRange>() == 16);
     assert!(offset_of!(Header, crc) == 16 && offset_of!(Header, uuid) == 32);
     assert!(offset_of!(Header, created) == 48 && offset_of!(Header, release) == 64);
@@ -375,11 +412,13 @@ const _: () = {
     assert!(offset_of!(Header, window_end) == 224 && offset_of!(Header, pages) == 240);
     assert!(offset_of!(Header, skipped) == 248 && offset_of!(Header, guards_offset) == 312);
     assert!(offset_of!(Header, codec) == 336 && offset_of!(Header, ram) == 352);
+    assert!(offset_of!(Header, key) == 1376 && size_of::<KeyInfo>() == 128);
+    assert!(offset_of!(KeyInfo, salt) == 16 && offset_of!(KeyInfo, seal) == 96);
     assert!(size_of::<Incremental>() == 512 && offset_of!(Header, incremental) == 3584);
     assert!(offset_of!(Incremental, base_digest) == 32 && offset_of!(Incremental, base_at) == 64);
     assert!(size_of::<TableHead>() == 16 && size_of::<TableEntry>() == 24 && TABLE_ENTRIES == 170);
     assert!(size_of::<GuardsHead>() == 64 && size_of::<GuardRecord>() == 384);
-    assert!(offset_of!(GuardsHead, crc) == 16);
+    assert!(offset_of!(GuardsHead, crc) == 16 && offset_of!(GuardsHead, seal) == 24);
     assert!(offset_of!(GuardRecord, device) == 8 && offset_of!(GuardRecord, data) == 128);
     assert!(MAX_GUARDS == 117);
     assert!(size_of::<ChunkHead>() == 64 && size_of::<Run>() == 16 && MAX_RUNS == 252);

@@ -7,6 +7,8 @@
 //! Reading: [`Image::open`] checks everything in front of the chunks, [`Image::chunks`] yields them
 //! one by one, checked, and ends with [`Verified`], which [`mark_resuming`] asks for.
 //!
+//! An encrypted image is as any other up to its chunks, which [`Image::unlock`] makes readable.
+//!
 //! Sizes are in bytes unless a name says pages; a page has 4096 bytes and is named by its number,
 //! physical address / 4096. Memory: a writer takes 1.4 MiB with the defaults, with Zstandard
 //! 2.4 MiB, a reader 0.5 MiB and 0.2 MiB for each image below; nothing that an image says makes either take more than [`layout::MAX_CHUNK_PAGES`] allows.
@@ -19,6 +21,7 @@ mod buffer;
 mod chunk;
 mod chunks;
 mod codec;
+mod crypt;
 mod device;
 mod error;
 mod extents;
@@ -40,6 +43,7 @@ pub use announce::{announce, announced};
 pub use buffer::Aligned;
 pub use chunks::{Chunk, Chunks, Piece, Verified};
 pub use codec::Codec;
+pub use crypt::{Encryption, KeySource, MasterKey, KDF_LANES, KDF_MEMORY, KDF_PASSES};
 pub use device::Device;
 pub use error::{Error, Refusal};
 pub use extents::{Extent, Extents, ExtentsError};

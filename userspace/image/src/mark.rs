@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::buffer::is_zero;
+use crate::crypt::Keys;
 use crate::error::Refusal;
 use crate::layout::{Mark, Seal, BLOCK, MARK_MAGIC, SECTOR, VERSION};
 
@@ -75,10 +76,13 @@ pub fn now() -> u64 {
     since.map_or(0, |d| d.as_secs())
 }
 
-/// A mark of a complete image.
-pub fn sealed(state: u32, time: u64, seal: &Seal) -> Mark {
+/// A mark of a complete image; of an encrypted one if `keys` are given.
+pub fn sealed(state: u32, time: u64, seal: &Seal, keys: Option<&Keys>) -> Mark {
     let mut mark = open(state, time, seal);
     mark.image_digest = digest(seal.as_bytes());
+    if let Some(keys) = keys {
+        mark.image_seal = keys.image(&mark.image_digest);
+    }
     mark.crc.set(checksum(&mark));
     mark
 }

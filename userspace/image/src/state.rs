@@ -48,7 +48,7 @@ pub fn mark_resuming(target: &mut impl Target, verified: &Verified) -> Result<()
     if verified.snapshot {
         return Ok(());
     }
-    let mark = sealed(STATE_RESUMING, now(), &verified.seal);
+    let mark = sealed(STATE_RESUMING, now(), &verified.seal, None);
     put(target, RESUME_OFFSET, &mark, "the mark of the restore")
 }
 
@@ -57,20 +57,20 @@ pub fn withdraw(target: &mut impl Target, verified: &Verified) -> Result<(), Err
     if verified.snapshot {
         return Ok(());
     }
-    let mark = sealed(STATE_WITHDRAWN, now(), &verified.seal);
+    let mark = sealed(STATE_WITHDRAWN, now(), &verified.seal, None);
     put(target, RESUME_OFFSET, &mark, "the mark of the restore")
 }
 
 /// Says that a restore failed in the middle, so that the next boot does not fail the same way;
 /// flushed when this returns. `seal` is [`Image::seal`](crate::Image::seal).
 pub fn refuse(target: &mut impl Target, seal: &Seal) -> Result<(), Error> {
-    let mark = sealed(STATE_REFUSED, now(), seal);
+    let mark = sealed(STATE_REFUSED, now(), seal, None);
     put(target, RESUME_OFFSET, &mark, "the mark of the restore")
 }
 
 /// Gives an image up; flushed when this returns. `seal` is [`Image::seal`](crate::Image::seal).
 pub fn discard(target: &mut impl Target, seal: &Seal) -> Result<(), Error> {
-    let mark = sealed(STATE_DISCARDED, now(), seal);
+    let mark = sealed(STATE_DISCARDED, now(), seal, None);
     put(target, DISCARD_OFFSET, &mark, "the mark of the discard")
 }
 

@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 use crate::bounds::Bounds;
 use crate::buffer::{is_zero, Aligned};
 use crate::chunk::{tag, Packer};
+use crate::crypt::{Keys, MasterKey, TAG};
 use crate::error::{Error, Refusal};
 use crate::guard::{self, Guard};
 use crate::header::Header;
@@ -46,6 +47,8 @@ pub struct Options<'a> {
     pub optimistic: bool,
     /// See [`OnProgress`].
     pub on_progress: Option<OnProgress<'a>>,
+    /// The master key of an image whose header says that it is encrypted.
+    pub key: Option<&'a MasterKey>,
     /// The table of the image that [`Header::base`] names.
     pub base: Option<PageTable>,
 }
@@ -56,6 +59,7 @@ impl Default for Options<'_> {
             buffer: 1 << 20,
             optimistic: false,
             on_progress: None,
+            key: None,
             base: None,
         }
     }
@@ -71,12 +75,12 @@ pub struct Summary {
 }
 
 /// Bytes that an image of so many pages takes at most, however they are spread and whatever they
-/// hold; a multiple of 4096.
+/// hold, encrypted or not; a multiple of 4096.
 pub fn worst_case(pages: u64, chunk_pages: u32) -> u64 {
     // A page is at worst a run of its own and not compressible; a chunk is full after as many
     // pages as it holds or as many runs.
     let in_a_chunk = u64::from(chunk_pages.max(1)).min(MAX_RUNS as u64);
-    let chunk = (size_of::<ChunkHead>() + CHUNK_ALIGN) as u64;
+    let chunk = (size_of::<ChunkHead>() + CHUNK_ALIGN + 2 * TAG) as u64;
     let chunks = pages.div_ceil(in_a_chunk).saturating_mul(chunk);
     let page = (BLOCK + size_of::<Run>()) as u64;
     let body = pages.saturating_mul(page).saturating_add(chunks);
@@ -117,13 +121,20 @@ impl<'a, T: Target> Writer<'a, T> {
             // Its table comes before what it is made from.
             return Err(Error::Stream);
         }
-        let guards = guard::encode(guards)?;
-        let encoded = header.encode();
+        let keys = match (&header.encryption, options.key) {
+            (None, None) => None,
+            (Some(encryption), Some(key)) => Some(Keys::new(key, encryption, &header.uuid)),
+            (Some(_), None) => return Err(Error::Invalid("it is to be encrypted without a key")),
+            (None, Some(_)) => return Err(Error::Invalid("it has a key and is not encrypted")),
+        };
+        let guards = guard::encode_sealed(guards, keys.as_deref())?;
+        let encoded = header.encode(keys.as_deref());
         let mut seal = Totals::default().seal();
         seal.uuid = header.uuid;
         seal.header_digest = digest(encoded.as_bytes());
         seal.guards_digest = digest(guards.bytes());
-        let packer = Packer::new(tag(&seal.header_digest), header.codec, header.chunk_pages)?;
+        let tag = tag(&seal.header_digest);
+        let packer = Packer::new(tag, header.codec, header.chunk_pages, keys)?;
 
         let mut out = Output::new(target, options.buffer)?;
         let least = if options.optimistic { 0 } else { header.pages };
@@ -227,7 +238,7 @@ impl<'a, T: Target> Writer<'a, T> {
         if self.out.size().is_none() {
             return Err(Error::Stream);
         }
-        let guards = guard::encode(guards)?;
+        let guards = guard::encode_sealed(guards, self.packer.keys())?;
         self.out
             .write_at(GUARDS_OFFSET, guards.bytes(), "writing the guards")?;
         self.seal.guards_digest = digest(guards.bytes());
@@ -277,7 +288,7 @@ impl<'a, T: Target> Writer<'a, T> {
             chunks_digest: self.packer.digest(),
             ..totals.seal()
         };
-        let end = block(&sealed(STATE_END, now(), &self.seal))?;
+        let end = block(&sealed(STATE_END, now(), &self.seal, self.packer.keys()))?;
         let sent = self.end(&end);
         match (self.out.size(), sent) {
             (Some(_), sent) => sent.and_then(|()| self.commit())?,
@@ -296,7 +307,8 @@ impl<'a, T: Target> Writer<'a, T> {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        let commit = block(&sealed(STATE_COMMITTED, now(), &self.seal))?;
+        let commit = sealed(STATE_COMMITTED, now(), &self.seal, self.packer.keys());
+        let commit = block(&commit)?;
         let revoke = block(&unfinished(STATE_WRITING, &self.seal))?;
         let Err(error) = self.state(&commit) else {
             return Ok(());

@@ -78,6 +78,7 @@ fn a_save_can_be_stopped_and_runs_out_of_room() {
                     false => ControlFlow::Continue(()),
                 }
             })),
+            ..Options::default()
         };
         let mut w = Writer::begin(disk, &header, &[], options)?;
         w.add_pages(memory.iter().map(|(n, p)| (*n, p.as_slice())))?;
