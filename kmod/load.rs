@@ -15,6 +15,7 @@ use crate::oneway;
 use crate::own::OwnWindow;
 use crate::page_map::{Counts, PageMap};
 use crate::pages::{Below, Page, PageSource, PAGE_SIZE};
+use crate::sys::memory::FreeFill;
 use crate::vmcore::CoreHeaders;
 use crate::watch::Watch;
 use crate::window;
@@ -529,7 +530,8 @@ impl Side for Load {
             .answer()
             .is_some_and(|mailbox| mailbox.status == abi::STATUS_RESUMED);
         match &self.page_map {
-            Some(map) if resumed => map.refill(),
+            // All free pages, those of the window too.
+            Some(map) if resumed && FreeFill::current() != FreeFill::None => map.refill(),
             _ => window::refill(&self.list),
         }
     }

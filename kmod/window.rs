@@ -63,15 +63,18 @@ pub(crate) fn mark_ours(list: &mut ExchangeList) {
     list.mark_ours(|frame| all || !memory::is_free(frame));
 }
 
-/// Gives the free pages that a peer wrote to back to the allocator as it left them.
+/// Gives the free pages that a peer wrote to back to the allocator as it left them: what they held did not
+/// matter and was not backed up, so what the peer had there still is. Where the allocator does not care
+/// they are zeroed, so that nobody who is given such a page reads the peer's memory.
 ///
 /// Interrupts are off and have been since [`mark_ours`]: those pages are still free.
 pub(crate) fn refill(list: &ExchangeList) {
-    let fill = FreeFill::current();
-    if fill != FreeFill::None {
-        list.for_each_not_ours(|frame| {
-            // SAFETY: RAM below the end of low memory, free since `mark_ours` said so.
-            unsafe { fill.fill(frame) }
-        });
-    }
+    let fill = match FreeFill::current() {
+        FreeFill::None => FreeFill::Zero,
+        other => other,
+    };
+    list.for_each_not_ours(|frame| {
+        // SAFETY: RAM below the end of low memory, free since `mark_ours` said so.
+        unsafe { fill.fill(frame) }
+    });
 }
