@@ -186,7 +186,15 @@ pub(crate) fn request(opener: Opener, request: &abi::Request) -> Result {
     if request.flags != 0 {
         return Err(EOPNOTSUPP);
     }
-    let text = text(request.buf, request.len, abi::REQUEST_SIZE)?;
+    // It may have a key in it: no copy is to be left where the kernel hands memory out again.
+    let mut text = text(request.buf, request.len, abi::REQUEST_SIZE)?;
+    let result = leave_request(opener, &text);
+    text.fill(0);
+    core::hint::black_box(&mut text);
+    result
+}
+
+fn leave_request(opener: Opener, text: &[u8]) -> Result {
     let mut session = SESSION.lock();
     let place = session.place(opener)?;
     match place.state {
@@ -195,7 +203,7 @@ pub(crate) fn request(opener: Opener, request: &abi::Request) -> Result {
         _ => return Err(ENODATA),
     }
     match &mut place.state {
-        State::Loaded(load) | State::Returned(load) => load.request(&text),
+        State::Loaded(load) | State::Returned(load) => load.request(text),
         _ => Err(ENODATA),
     }
 }
