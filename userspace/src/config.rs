@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kjump_abi::DEFAULT_WINDOW_END;
-use kjump_image::Codec;
+use kjump_image::{Codec, KDF_PASSES};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 use crate::parse;
+use crate::secret::{Encrypt, KeyArgs};
 
 /// Where the configuration is unless `--config` says otherwise. It need not exist.
 pub const PATH: &str = "/etc/kjump.toml";
@@ -76,6 +77,20 @@ pub struct Config {
     pub allow_unknown: bool,
     /// Where snapshots with names are: a directory, or a device with a filesystem.
     pub snapshots: String,
+    /// How images are encrypted; then others are not taken.
+    #[serde(deserialize_with = "encrypt")]
+    pub encrypt: Encrypt,
+    /// The key file.
+    pub key_file: Option<PathBuf>,
+    /// Memory that a passphrase's derivation takes, bytes.
+    #[serde(deserialize_with = "size")]
+    pub kdf_memory: u64,
+    /// Passes over it.
+    #[serde(deserialize_with = "passes")]
+    pub kdf_passes: u32,
+    /// Where to read the passphrase; an option only.
+    #[serde(skip)]
+    pub passphrase_fd: Option<i32>,
 }
 
 impl Default for Config {
@@ -91,6 +106,11 @@ impl Default for Config {
             optimistic: false,
             allow_unknown: false,
             snapshots: "/var/lib/kjump".into(),
+            encrypt: Encrypt::None,
+            key_file: None,
+            kdf_memory: 64 << 20,
+            kdf_passes: 3,
+            passphrase_fd: None,
         }
     }
 }
@@ -122,6 +142,9 @@ pub struct Overrides {
     /// The peer's initramfs
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
+    /// Keys.
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 impl Overrides {
@@ -136,14 +159,14 @@ impl Overrides {
 
     fn apply(&self, file: Config) -> Config {
         Config {
-            target: self.target.clone().or(file.target),
-            peer: self.peer.clone().unwrap_or(file.peer),
-            initrd: self.initrd.clone().unwrap_or(file.initrd),
+            target: self.target.clone().or_else(|| file.target.clone()),
+            peer: self.peer.clone().unwrap_or_else(|| file.peer.clone()),
+            initrd: self.initrd.clone().unwrap_or_else(|| file.initrd.clone()),
             compression: self.compression.unwrap_or(file.compression),
             mode: self.mode.unwrap_or(file.mode),
             optimistic: self.optimistic || file.optimistic,
             allow_unknown: self.allow_unknown || file.allow_unknown,
-            ..file
+            ..self.key.apply(file)
         }
     }
 }
@@ -234,6 +257,21 @@ fn codec<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Codec, D::Error
 
 fn mode<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Mode, D::Error> {
     read(d, parse_mode)
+}
+
+fn encrypt<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Encrypt, D::Error> {
+    read(d, Encrypt::parse)
+}
+
+fn passes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error> {
+    let passes = u32::deserialize(d)?;
+    match KDF_PASSES.contains(&passes) {
+        true => Ok(passes),
+        false => Err(D::Error::custom(format!(
+            "{passes} passes; use 1 to {}",
+            KDF_PASSES.end()
+        ))),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ fn a_full_file() {
         optimistic = true
         allow_unknown = true
         snapshots = "UUID=77"
+        encrypt = "key-file"
+        key_file = "/root/key"
+        kdf_memory = "32M"
+        kdf_passes = 5
     "#;
     let c = parse(text).unwrap();
     assert_eq!((c.target().unwrap(), c.initrd()), ("UUID=0b5c", None));
@@ -29,6 +33,9 @@ fn a_full_file() {
         (c.compression, c.peer.to_str()),
         (Codec::Zstd, Some("/boot/k"))
     );
+    assert_eq!((c.kdf_memory, c.kdf_passes), (32 << 20, 5));
+    assert_eq!(c.encrypt, Encrypt::KeyFile);
+    assert_eq!(c.key_file, Some("/root/key".into()));
     assert!(c.optimistic && c.allow_unknown && c.snapshots == "UUID=77");
     assert_eq!(c.command_line("console=tty0"), "console=ttyS0,115200");
 }
@@ -57,6 +64,8 @@ fn mistakes_are_told_with_their_line() {
         ("compression = \"gzip\"", 1, "lz4, zstd or none"),
         ("optimistic = true\nwindow = \"16Q\"\n", 2, "write 16M"),
         ("window = 16", 1, "expected a string"),
+        ("encrypt = \"rot13\"", 1, "passphrase, key-file or none"),
+        ("kdf_passes = 0", 1, "1 to 1000"),
         ("optimistic = \"yes\"", 1, "expected a boolean"),
         ("mode = \"s4\"\n\nmode = \"s4\"", 3, "duplicate"),
         ("peer", 1, ""),

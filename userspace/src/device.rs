@@ -15,6 +15,7 @@ use kjump_abi::{
 use rustix::io::Errno;
 use rustix::ioctl::{ioctl, opcode, Opcode, Updater};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
 
@@ -325,10 +326,26 @@ impl Device {
     }
 
     /// In a peer: a copy of the handoff block.
-    pub fn handoff(&self) -> std::result::Result<Box<Handoff>, Errno> {
-        let mut h = blank_handoff();
-        call(&self.0, &mut *h)?;
+    pub fn handoff(&self) -> std::result::Result<Left, Errno> {
+        let mut h = Left(blank_handoff());
+        call(&self.0, &mut *h.0)?;
         Ok(h)
+    }
+}
+
+/// A copy of a handoff block. Its request may have a key in it, and is wiped when this is dropped.
+pub struct Left(Box<Handoff>);
+
+impl std::ops::Deref for Left {
+    type Target = Handoff;
+    fn deref(&self) -> &Handoff {
+        &self.0
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.0.request.zeroize();
     }
 }
 
@@ -356,6 +373,18 @@ impl Memory {
         // SAFETY: mapped as long as `self` lives; the kernel that owns the memory does not run.
         // What is no RAM is not asked for: that would be SIGBUS, and no undefined behaviour.
         unsafe { core::slice::from_raw_parts(self.start.add(at), len) }
+    }
+
+    /// All of it as memory for Argon2, to be written.
+    ///
+    /// # Panics
+    ///
+    /// If the piece was not mapped to be written.
+    pub fn blocks_mut(&mut self) -> &mut [argon2::Block] {
+        assert!(self.write && self.start.cast::<argon2::Block>().is_aligned());
+        let count = self.len / argon2::Block::SIZE;
+        // SAFETY: as above; a block is an array of integers, as long as it says, and aligned: checked.
+        unsafe { core::slice::from_raw_parts_mut(self.start.cast(), count) }
     }
 
     /// The same, to be written.

@@ -350,6 +350,37 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// There is no key for an image.
+    #[error("no key: {0}")]
+    NoKey(&'static str),
+    /// A key file is of no use.
+    #[error("{}: no key file: {why}; use --key-file with another, of 32 to 65536 bytes", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A passphrase's derivation has not enough memory.
+    #[error(
+        "the passphrase's derivation takes {need} KiB of memory, and {have} are free: free some, or use \
+         `kjump resume` in the normal kernel, a key file, or `kdf_memory` in /etc/kjump.toml when saving"
+    )]
+    KdfMemory {
+        /// KiB.
+        need: u32,
+        /// KiB.
+        have: u32,
+    },
+    /// The kernel that is to be saved is configured to be encrypted, and there is no key.
+    #[error(
+        "{verb}: the other kernel's images are to be encrypted, and it left no key: use `kjump hibernate` \
+         or `kjump snapshot` there, --key-file FILE, or --encrypt none to write a plain one all the same"
+    )]
+    MustEncrypt {
+        /// The command.
+        verb: &'static str,
+    },
     /// Nobody says where the image is to go.
     #[error("no target: set `target` in /etc/kjump.toml, or use --target /dev/…")]
     NoTarget,

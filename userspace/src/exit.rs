@@ -49,7 +49,9 @@ Exit codes:
   61  a hook of --with-disks failed, or a filesystem cannot be frozen
   62  disks are rolled back and memory is not: press reset
   63  the base of an incremental snapshot is missing, or is not what it was
-  64  other snapshots build on this one";
+  64  other snapshots build on this one
+  70  wrong passphrase or key        71  no key for an encrypted image
+  72  image not encrypted, though only encrypted ones are to be used";
 
 impl Error {
     /// The exit code, see [`EXIT_CODES`].
@@ -112,6 +114,8 @@ impl Error {
             Error::DisksGone { .. } => 62,
             Error::Needed { .. } => 64,
             Error::NoSnapshot { .. } => 50,
+            Error::NoKey(_) | Error::KeyFile { .. } | Error::MustEncrypt { .. } => 71,
+            Error::KdfMemory { .. } => 12,
             Error::Aborted { .. } => 57,
             Error::Snapshot { .. } => 60,
         }
@@ -126,6 +130,9 @@ fn refused(refusal: &Refusal) -> u8 {
         Refusal::RefusedBefore { .. } => 52,
         Refusal::Used { .. } | Refusal::Discarded { .. } => 53,
         Refusal::Foreign { .. } => 54,
+        Refusal::WrongKey => 70,
+        Refusal::Locked => 71,
+        Refusal::Plain => 72,
         Refusal::Io { .. } => 58,
         Refusal::Base { .. } => 63,
         // What is of an unknown version, or contradicts itself, is of no more use than what does
@@ -204,6 +211,10 @@ mod tests {
                 }),
                 54,
             ),
+            (refused(Refusal::Altered { what: "x" }), 52),
+            (refused(Refusal::WrongKey), 70),
+            (refused(Refusal::Locked), 71),
+            (refused(Refusal::Plain), 72),
             (
                 refused(Refusal::Io {
                     what: "x",

@@ -191,12 +191,12 @@ pub fn restore(path: &Path, options: Options) -> Result<u8> {
         Loaded::Peer => {
             let map = memmap::read()?;
             let command = parse::command("resume").unwrap_or_default();
-            let (way, request) = (cli::Way::default(), machine::introduce(&map));
+            let (way, mut request) = (cli::Way::default(), machine::introduce(&map));
             match peer::ask(
                 &Device::open()?,
                 "restore",
                 command,
-                &request,
+                &mut request,
                 (&way, cli::Trust::default()),
             )? {
                 Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),

@@ -16,6 +16,7 @@ use crate::hibernation::{machine, save, watch};
 use crate::json::Json;
 use crate::loader::memmap;
 use crate::parse;
+use crate::secret::{self, NewKey};
 use crate::swap;
 
 const VERB: &str = "hibernate";
@@ -72,17 +73,24 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     // What speaks against it is to be said before a peer is loaded.
     watch::collect(&system, config.allow_unknown)?;
     let target = system.open_in_a(&spec, args.force)?;
+    let key = secret::for_a_new_image(&config, VERB)?;
     peer::ready(&device, &config, VERB)?;
 
     let watched = watch::collect(&system, config.allow_unknown)?;
-    let request = request(&config, &spec, &target, watched)?;
+    let mut request = request(&config, &spec, &target, watched, key)?;
     let swap: Vec<[u8; 16]> = swap_areas(&request);
     // From here on the target holds no image that is worth anything, and must hold none afterwards.
     hold_signals();
     show_older_swap(&system, &spec);
     announce(target, request.image)?;
     let command = parse::command(VERB).unwrap_or_default();
-    let answer = peer::ask(&device, VERB, command, &request, (&args.way, args.trust));
+    let answer = peer::ask(
+        &device,
+        VERB,
+        command,
+        &mut request,
+        (&args.way, args.trust),
+    );
     // Whatever happened over there: this kernel goes on, so no image of it may be left, and its
     // swap areas are its own again.
     let image = give_up_image(&system, &spec);
@@ -141,8 +149,10 @@ pub(super) fn request(
     spec: &Spec,
     target: &Opened,
     watched: Vec<Watched>,
+    key: Option<NewKey>,
 ) -> Result<Request> {
     let map = memmap::read()?;
+    let (encrypted, encryption) = (key.is_some(), key.as_ref().map(|k| k.encryption));
     let image = save::new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
     Ok(Request {
         image,
@@ -152,6 +162,9 @@ pub(super) fn request(
         optimistic: config.optimistic,
         allow_unknown: config.allow_unknown,
         watched: Some(watched),
+        encrypted,
+        key: key.map(|k| k.key),
+        encryption,
         ..machine::introduce(&map)
     })
 }

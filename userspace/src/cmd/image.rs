@@ -9,10 +9,12 @@ use kjump_target::{Access, Opened, Spec, System};
 use super::inspection::{report, sums, word};
 use super::say;
 use crate::abort::Abort;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hibernation::chain;
 use crate::json::Json;
 use crate::progress::Reporter;
+use crate::secret::{KeyArgs, Opener};
 use crate::swap;
 
 /// Arguments of `image`.
@@ -29,7 +31,7 @@ pub enum What {
     /// Tell what an image is of and what it comes to
     Inspect(One),
     /// Read all of an image and check every checksum
-    Verify(One),
+    Verify(Checked),
     /// Give an image up, so that it is never resumed
     Discard(One),
     /// Make one that needs no base of one that builds on others
@@ -47,6 +49,17 @@ pub struct One {
     /// Print JSON, an object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// An image that is read to its end.
+#[derive(Debug, Args)]
+pub struct Checked {
+    /// Which.
+    #[command(flatten)]
+    pub one: One,
+    /// Keys.
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 /// What there is to say, and what speaks against using the image all the same.
@@ -78,10 +91,15 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
         What::Flatten(args) => return told(args.json, flatten(args)),
         What::ToElf(args) => return told(args.json, to_elf(args)),
         What::Inspect(one) => (one, inspect(one)),
-        What::Verify(one) => {
+        What::Verify(checked) => {
+            let one = &checked.one;
             // The verdict alone goes to standard output, unless a program reads along.
             let mut reporter = Reporter::new("checking", one.json, !one.json);
-            (one, verify(one, &mut reporter, &mut Abort::watch()))
+            let result = checked
+                .key
+                .load()
+                .and_then(|config| verify(one, &config, &mut reporter, &mut Abort::watch()));
+            (one, result)
         }
         What::Discard(one) => (one, discard_and_show(one)),
     };
@@ -153,8 +171,18 @@ fn inspect(one: &One) -> Result<Answer> {
     Ok(text.into())
 }
 
-fn verify(one: &One, reporter: &mut Reporter, abort: &mut Abort) -> Result<Answer> {
+fn verify(
+    one: &One,
+    config: &Config,
+    reporter: &mut Reporter,
+    abort: &mut Abort,
+) -> Result<Answer> {
     let mut image = Image::inspect_only(one.source()?).map_err(|e| one.refused(e))?;
+    let opener = Opener {
+        demand: false,
+        ..Opener::new(config, "image verify")
+    };
+    opener.unlock(&mut image, &one.target)?;
     let mut links = match one.target.as_str() {
         // Nothing is looked for beside a stream.
         "-" => Vec::new(),

@@ -106,7 +106,12 @@ fn given_up(file: &Temporary) -> u8 {
 /// Without a word, and without the signals that belong to the whole process.
 fn verified(file: &Temporary) -> u8 {
     let mut reporter = Reporter::quiet();
-    let result = verify(&file.one(), &mut reporter, &mut Abort::never());
+    let result = verify(
+        &file.one(),
+        &Config::default(),
+        &mut reporter,
+        &mut Abort::never(),
+    );
     code(&file.one(), result)
 }
 
@@ -166,7 +171,12 @@ fn a_check_can_be_stopped() {
     let file = saved("stopped");
     let mut abort = Abort::never();
     abort.request();
-    let stopped = verify(&file.one(), &mut Reporter::quiet(), &mut abort);
+    let stopped = verify(
+        &file.one(),
+        &Config::default(),
+        &mut Reporter::quiet(),
+        &mut abort,
+    );
     assert_eq!(code(&file.one(), stopped), 57);
 }
 

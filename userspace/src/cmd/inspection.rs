@@ -1,7 +1,7 @@
 //! An image's report as JSON.
 
 use kjump_image::layout::SKIPPED;
-use kjump_image::{hex, uuid, Header, Inspection, State, Totals};
+use kjump_image::{hex, uuid, Header, Inspection, KeySource, State, Totals};
 
 use crate::json::Json;
 
@@ -65,6 +65,11 @@ pub fn report(i: &Inspection) -> Json {
             ("bytes", Json::Int(*len as u64)),
         ])
     });
+    let encrypted = match h.encryption.map(|e| e.source) {
+        None => Json::Null,
+        Some(KeySource::File) => Json::str("key-file"),
+        Some(KeySource::Passphrase { .. }) => Json::str("passphrase"),
+    };
     Json::object([
         ("uuid", Json::str(uuid(&h.uuid))),
         ("state", Json::str(word(i.state))),
@@ -73,6 +78,7 @@ pub fn report(i: &Inspection) -> Json {
         ("release", Json::str(&h.release)),
         ("arch", Json::Int(h.arch.into())),
         ("snapshot", Json::Bool(h.snapshot)),
+        ("encrypted", encrypted),
         ("build", Json::str(hex(&h.build_id))),
         ("fingerprint", Json::Str(format!("{:#018x}", h.fingerprint))),
         ("window_end", hexadecimal(h.window_end)),

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use kjump_core::{Core, Kind, Refusal, Segment};
@@ -14,6 +14,7 @@ use super::say;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::label::Label;
+use crate::private;
 
 /// Where the module shows what is loaded.
 const KIMGCORE: &str = "/proc/kimgcore";
@@ -53,10 +54,7 @@ fn dump(file: &Path) -> Result<u8> {
     let failed = |e| Error::io(new.display().to_string(), e);
     let mut write = || {
         // What a peer has in its memory is nobody else's business.
-        let options = File::options();
-        let mut options = options.clone();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut to = options.open(&new).map_err(failed)?;
+        let mut to = private::create(&new).map_err(failed)?;
         let bytes = io::copy(&mut from, &mut to).map_err(|e| match e.raw_os_error() {
             // From the one end or the other; what is said of the module is told apart.
             Some(n) if n == rustix::io::Errno::NODATA.raw_os_error() => nothing_loaded(e),

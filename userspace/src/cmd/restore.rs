@@ -1,5 +1,6 @@
 //! `kjump restore`: in C, by hand; init uses the same.
 
+use std::cell::Cell;
 use std::io::{self, Stdin};
 use std::path::PathBuf;
 
@@ -7,13 +8,15 @@ use kjump_abi::{Handoff, Range, ARCH_I386};
 use kjump_image::{Machine, Source, StreamSource, Target};
 use kjump_target::{Access, Opened, Spec, System};
 
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
 use crate::hibernation::machine;
 use crate::hibernation::request::Request;
-use crate::hibernation::restore::{Failed, Restore};
+use crate::hibernation::restore::{machine_ram, Failed, Restore};
 use crate::loader::memmap;
 use crate::progress::Reporter;
+use crate::secret::{KeyArgs, Opener, Spare};
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,9 @@ pub struct RestoreArgs {
     /// Try an image again that could not be read to its end before
     #[arg(long)]
     pub retry: bool,
+    /// Keys.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// Print progress as JSON, an object each second
     #[arg(long)]
     pub json: bool,
@@ -44,9 +50,14 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
     }
     let device = Device::open_as_root()?;
     let handoff = device.handoff().ok();
+    let config = args.key.load()?;
+    let machine = machine_here(handoff.as_deref())?;
+    let claimed = Cell::new(false);
     let restore = Restore {
         device: &device,
-        machine: machine_here(handoff.as_deref())?,
+        opener: opener(&device, &machine, handoff.is_none(), &config, &claimed),
+        claimed: &claimed,
+        machine,
         name: &args.source,
         guard: !args.no_guards,
         retry: args.retry,
@@ -56,6 +67,25 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
     let place = open(&args.source)?;
     let (Failed::Untouched(e) | Failed::Begun(e, _)) = restore.run(place, &mut reporter);
     Err(e)
+}
+
+/// What opens an encrypted image here. RAM above the window is spare where no other kernel lies in it.
+pub fn opener<'a>(
+    device: &'a Device,
+    machine: &Machine,
+    alone: bool,
+    config: &'a Config,
+    claimed: &'a Cell<bool>,
+) -> Opener<'a> {
+    let spare = alone.then(|| Spare {
+        device,
+        ram: machine_ram(machine),
+        claimed,
+    });
+    Opener {
+        spare,
+        ..Opener::new(config, "restore")
+    }
 }
 
 /// The path of an ELF core, if `source` is one: a file, or a device with one on it.

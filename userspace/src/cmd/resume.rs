@@ -2,6 +2,7 @@
 //! that is right as far as can be seen it jumps to a peer, which restores; it returns if there is
 //! none, or none that may be used, and the boot goes on.
 
+use std::cell::Cell;
 use std::fs;
 
 use kjump_image::{Image, Machine, Refusal, State};
@@ -20,6 +21,7 @@ use crate::json::Json;
 use crate::loader::memmap;
 use crate::parse;
 use crate::progress::Reporter;
+use crate::secret::{self, KeyArgs, Opener};
 use crate::swap;
 
 const VERB: &str = "resume";
@@ -75,8 +77,8 @@ pub fn run(args: &ResumeArgs) -> Result<u8> {
 }
 
 fn resume(args: &ResumeArgs) -> Result<String> {
-    let config = args.overrides.load()?;
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let config = with_words(&args.overrides, &line)?;
     let source = match &args.source {
         Some(source) => source.clone(),
         None => match source_of(&line)? {
@@ -93,18 +95,18 @@ fn resume(args: &ResumeArgs) -> Result<String> {
         return Ok("noresume on the command line: no image is looked for".into());
     }
     if args.snapshot {
-        return Err(by_snapshot(args, &source, &spec)?);
+        return Err(by_snapshot(args, &config, &source, &spec)?);
     }
     let device = Device::open_as_root()?;
     args.way.check_watchdogs(VERB)?;
-    let request = look(args, &config, &device, &source, &spec)?;
+    let mut request = look(args, &config, &device, &source, &spec)?;
     peer::ready(&device, &config, VERB)?;
     let command = parse::command(VERB).unwrap_or_default();
     match peer::ask(
         &device,
         VERB,
         command,
-        &request,
+        &mut request,
         (&args.way, Trust::default()),
     )? {
         Answer::Failed(code, why) => Err(Error::NotResumed { code, why }),
@@ -113,6 +115,16 @@ fn resume(args: &ResumeArgs) -> Result<String> {
             why: "the peer came back without resuming".into(),
         }),
     }
+}
+
+/// The configuration, with what options and the command line of the kernel say. Options go first.
+fn with_words(overrides: &Overrides, line: &str) -> Result<Config> {
+    let file = Overrides {
+        key: KeyArgs::default(),
+        ..overrides.clone()
+    };
+    let config = secret::on_command_line(line, file.load()?)?;
+    Ok(overrides.key.apply(config))
 }
 
 /// Whether the command line forbids to look for an image.
@@ -144,7 +156,7 @@ pub fn open(spec: &Spec, access: Access) -> Result<Opened> {
 }
 
 /// Resumes by the kernel's own means; returns only with an error.
-fn by_snapshot(args: &ResumeArgs, source: &str, spec: &Spec) -> Result<Error> {
+fn by_snapshot(args: &ResumeArgs, config: &Config, source: &str, spec: &Spec) -> Result<Error> {
     let map = memmap::read()?;
     // This kernel has all of memory, and need not be the one that was saved.
     let machine = Machine {
@@ -155,7 +167,8 @@ fn by_snapshot(args: &ResumeArgs, source: &str, spec: &Spec) -> Result<Error> {
         window_end: 0,
     };
     let opened = open(spec, Access::Write)?;
-    let checked = open_checked(opened, &machine, source, !args.no_guards, args.retry);
+    let (guard, opener) = (!args.no_guards, Opener::new(config, VERB));
+    let checked = open_checked(opened, &machine, source, guard, args.retry, &opener);
     let checked = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
     let mut reporter = Reporter::new("restoring", args.json, false);
     Ok(snapshot::restore(checked, source, &mut reporter))
@@ -177,6 +190,7 @@ fn look(
         ram: machine::ram_above(&map, 0),
         window_end: config.window,
     };
+    let claimed = Cell::new(false);
     let restore = Restore {
         device,
         machine,
@@ -184,10 +198,12 @@ fn look(
         guard: !args.no_guards,
         retry: args.retry,
         spare: false,
+        opener: Opener::new(config, VERB),
+        claimed: &claimed,
     };
     let opened = open(spec, Access::Read)?;
-    let image = match restore.open(opened) {
-        Ok(checked) => checked.image,
+    let (image, key) = match restore.open(opened) {
+        Ok(checked) => (checked.image, checked.key),
         Err(e) => {
             show_swap_of_the_dead(&e, spec);
             return Err(e);
@@ -200,6 +216,8 @@ fn look(
         fingerprint: restore.machine.fingerprint,
         retry: args.retry,
         unguarded: args.no_guards,
+        encrypted: key.is_some(),
+        key,
         ..Request::default()
     })
 }

@@ -1,6 +1,7 @@
 //! `kjump rollback`: the peer puts this machine's memory back to a snapshot, and enters it. Returns
 //! only if that was refused.
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 
 use kjump_image::{Image, Machine};
@@ -20,6 +21,7 @@ use crate::hibernation::restore::Restore;
 use crate::hibernation::{machine, watch};
 use crate::loader::memmap;
 use crate::parse;
+use crate::secret::Opener;
 use crate::snapshots::frozen::Frozen;
 use crate::snapshots::hooks::{self, Word};
 use crate::snapshots::store::{name_of, Store};
@@ -56,6 +58,7 @@ pub fn run(args: &RollbackArgs) -> Result<u8> {
 fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     let overrides = Overrides {
         config: args.common.config.clone(),
+        key: args.common.key.clone(),
         ..Overrides::default()
     };
     let config = overrides.load()?;
@@ -69,18 +72,18 @@ fn go(args: &RollbackArgs) -> Result<std::convert::Infallible> {
     let source = source(&args.what, &config)?;
     // What this kernel has not written yet must not come after the comparison.
     rustix::fs::sync();
-    let request = look(args, &config, &device, &source)?;
+    let mut request = look(args, &config, &device, &source)?;
     peer::ready(&device, &config, VERB)?;
     let stop = hold_signals();
     if hooks.is_empty() {
-        return Err(ask(args, &device, &request));
+        return Err(ask(args, &device, &mut request));
     }
     let system = System::default();
     let here = watch::collect(&system, config.allow_unknown)?;
     let frozen = Frozen::all(&system, true)?;
     let now = Watch::find(&system, Some(&here), config.allow_unknown)?.record(&system)?;
     let e = match hooks::run(&hooks, Word::Restore, &args.what, &stop) {
-        Ok(()) => ask(args, &device, &request),
+        Ok(()) => ask(args, &device, &mut request),
         Err(e) => e,
     };
     // Still here, with disks that may be those of then.
@@ -133,6 +136,7 @@ pub fn source(what: &str, config: &Config) -> Result<String> {
 /// Looks at it with the eyes of the peer: most refusals need no jump.
 fn look(args: &RollbackArgs, config: &Config, device: &Device, source: &str) -> Result<Request> {
     let map = memmap::read()?;
+    let claimed = Cell::new(false);
     let restore = Restore {
         device,
         machine: Machine {
@@ -148,6 +152,8 @@ fn look(args: &RollbackArgs, config: &Config, device: &Device, source: &str) -> 
         retry: args.retry,
         // The peer reads it all before it writes: it is that which the peer will restore from.
         spare: false,
+        opener: Opener::new(config, VERB),
+        claimed: &claimed,
     };
     let spec = Spec::parse(source)?;
     let open = || System::default().open(&spec, Access::Read);
@@ -164,7 +170,8 @@ fn look(args: &RollbackArgs, config: &Config, device: &Device, source: &str) -> 
             name: args.what.clone(),
         });
     }
-    restore.open(open()?).map_err(Error::of_a_snapshot)?;
+    let checked = restore.open(open()?).map_err(Error::of_a_snapshot)?;
+    let key = checked.key;
     Ok(Request {
         image: header.uuid,
         target: source.into(),
@@ -173,12 +180,14 @@ fn look(args: &RollbackArgs, config: &Config, device: &Device, source: &str) -> 
         retry: args.retry,
         unguarded: args.no_guards,
         snapshot: true,
+        encrypted: key.is_some(),
+        key,
         ..Request::default()
     })
 }
 
 /// Asks the peer; it comes back only with a refusal.
-fn ask(args: &RollbackArgs, device: &Device, request: &Request) -> Error {
+fn ask(args: &RollbackArgs, device: &Device, request: &mut Request) -> Error {
     let command = parse::command("resume").unwrap_or_default();
     let not_done = |code, why| Error::NotDone {
         verb: VERB,

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{new_uuid, Save};
 use crate::progress::Reporter;
+use crate::secret::{self, Encrypt, KeyArgs};
 
 /// Images that were made here and would be out of date once the other kernel goes on.
 const MADE: &str = "/run/kjump-images";
@@ -47,6 +48,9 @@ pub struct SaveArgs {
     /// Write over what else the target holds
     #[arg(long)]
     pub force: bool,
+    /// Keys.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// Print progress as JSON, an object each second
     #[arg(long)]
     pub json: bool,
@@ -78,6 +82,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     request.codec = args.compression.unwrap_or(request.codec);
     request.optimistic |= args.optimistic;
     request.allow_unknown |= args.allow_unknown;
+    take_key(args, &mut request)?;
     let save = Save {
         device: &device,
         handoff: &handoff,
@@ -113,6 +118,28 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         say(line)?;
     }
     Ok(0)
+}
+
+/// The key: that of the option, or else what the other kernel has left. A passphrase is not taken here,
+/// as its derivation would have to be weak to fit into a peer's memory.
+fn take_key(args: &SaveArgs, request: &mut Request) -> Result<()> {
+    if let Some(Encrypt::None) = args.key.encrypt {
+        (request.encrypted, request.key, request.encryption) = (false, None, None);
+        return Ok(());
+    }
+    let config = args.key.load()?;
+    match config.encrypt {
+        Encrypt::None => Ok(()),
+        Encrypt::Passphrase if request.key.is_some() => Ok(()),
+        Encrypt::Passphrase => Err(Error::MustEncrypt { verb: "save" }),
+        Encrypt::KeyFile => {
+            let new = secret::for_a_new_image(&config, "save")?;
+            request.encrypted = true;
+            request.encryption = new.as_ref().map(|n| n.encryption);
+            request.key = new.map(|n| n.key);
+            Ok(())
+        }
+    }
 }
 
 /// Before the image is begun: whatever stops this program, `kjump back` must know of it.

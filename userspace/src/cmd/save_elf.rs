@@ -22,7 +22,9 @@ use crate::hibernation::old::OldMemory;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::new_uuid;
 use crate::hibernation::save_elf::{NewFile, SaveElf, Written};
+use crate::private;
 use crate::progress::{watch, Reporter};
+use crate::secret::Encrypt;
 
 /// Cores that were made here and can no longer be resumed from once the other kernel goes on.
 const MADE: &str = "/run/kjump-cores";
@@ -39,6 +41,14 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     }
     let status = device.status().map_err(|e| Error::from_errno("save", e))?;
     let mut request = Request::parse(&handoff.request).unwrap_or_default();
+    if args.key.encrypt.is_some_and(|e| e != Encrypt::None) || args.key.key_file.is_some() {
+        return Err(Error::Usage(
+            "a core is never encrypted: leave --format elf out".into(),
+        ));
+    }
+    if request.encrypted && args.key.encrypt.is_none() {
+        return Err(Error::MustEncrypt { verb: "save" });
+    }
     request.image = new_uuid().map_err(|e| Error::io("a UUID for the core", e))?;
     let headers = headers(&device, &handoff);
     let system = System::default();
@@ -145,12 +155,7 @@ pub fn write_file(
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&part)
-        .map_err(io(&part))?;
+    let file = private::create(&part).map_err(io(&part))?;
     let absolute = std::path::absolute(path).map_err(io(path))?;
     let written = save.run(NewFile(file), progress).and_then(|written| {
         fs::rename(&part, path).map_err(io(path))?;

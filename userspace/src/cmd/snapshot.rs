@@ -1,5 +1,6 @@
 //! `kjump snapshot`: the peer saves this machine's memory, and the machine goes on.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use kjump_guard::Kind;
@@ -17,6 +18,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::watch;
 use crate::json::Json;
 use crate::parse;
+use crate::secret::{self, Encrypt, KeyArgs, NewKey};
 use crate::snapshots::before::Before;
 use crate::snapshots::frozen::Frozen;
 use crate::snapshots::hooks::{self, Word};
@@ -35,6 +37,9 @@ pub struct Common {
     /// Read this instead of /etc/kjump.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
+    /// Keys.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// How to go down.
     #[command(flatten)]
     pub way: Way,
@@ -135,9 +140,17 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
         mode: Some(Mode::None),
         optimistic: args.optimistic,
         allow_unknown: args.allow_unknown,
+        key: args.common.key.clone(),
         ..Overrides::default()
     };
     let config = overrides.load()?;
+    if args.base.is_some() && config.encrypt != Encrypt::None {
+        return Err(Error::Usage(
+            "an encrypted snapshot has no base, as it has no table of pages: leave --base out, or use \
+             --encrypt none"
+                .into(),
+        ));
+    }
     let name = name_of(&args.what)?;
     let device = Device::open_as_root()?;
     peer::usable(&device, VERB)?;
@@ -154,6 +167,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
     let system = System::default();
     // What speaks against it is to be said before a peer is loaded or a file made.
     watch::collect(&system, config.allow_unknown)?;
+    let key = Cell::new(secret::for_a_new_image(&config, VERB)?);
     peer::ready(&device, &config, VERB)?;
     let snapshot = Snapshot {
         args,
@@ -161,6 +175,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
         device: &device,
         base,
         hooks,
+        key,
     };
     let Some(name) = name else {
         let spec = Spec::parse(&args.what)?;
@@ -178,6 +193,8 @@ struct Snapshot<'a> {
     device: &'a Device,
     base: Option<Base>,
     hooks: Vec<PathBuf>,
+    /// Until it is told to the peer.
+    key: Cell<Option<NewKey>>,
 }
 
 impl Snapshot<'_> {
@@ -256,7 +273,7 @@ impl Snapshot<'_> {
             base: self.base.clone(),
             // With a base the worst case never comes.
             optimistic: config.optimistic || self.base.is_some(),
-            ..hibernate::request(config, spec, &target, watched)?
+            ..hibernate::request(config, spec, &target, watched, self.key.take())?
         };
         let stop = hold_signals();
         if !named {
@@ -294,7 +311,7 @@ impl Snapshot<'_> {
             }
             let command = parse::command("hibernate").unwrap_or_default();
             let way = (&self.args.common.way, self.args.trust);
-            peer::ask(self.device, VERB, command, &request, way)
+            peer::ask(self.device, VERB, command, &mut request, way)
         });
         let failed = |code, why| {
             let why = match self.give_up(&before, &request, named) {

@@ -10,11 +10,12 @@ use super::request::Request;
 use super::{machine, watch};
 use crate::cli;
 use crate::cmd::{self, jump, load};
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::loader::memmap;
 use crate::parse;
+use crate::secret::Encrypt;
 
 /// What a peer said when it came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,8 +77,17 @@ pub fn ready(device: &Device, config: &Config, verb: &'static str) -> Result<()>
 /// filesystem that it finds.
 pub fn tell_what_is(device: &Device) {
     let map = memmap::read().unwrap_or_default();
+    // What cannot be read may say that nothing is to be written as it is.
+    let encrypted = match Overrides::default().load() {
+        Ok(config) => config.encrypt != Encrypt::None,
+        Err(e) => {
+            log::warn!("{e}; a peer is told to write encrypted images only");
+            true
+        }
+    };
     let request = Request {
         watched: watch::collect(&System::default(), false).ok(),
+        encrypted,
         ..machine::introduce(&map)
     };
     // What is loaded may go one way, or nothing may be: the jump says so.
@@ -86,12 +96,12 @@ pub fn tell_what_is(device: &Device) {
     }
 }
 
-/// Tells the peer what to do, and jumps.
+/// Tells the peer what to do, and jumps. A key is wiped here as soon as it is told.
 pub fn ask(
     device: &Device,
     verb: &'static str,
     command: u32,
-    request: &Request,
+    request: &mut Request,
     (way, trust): (&cli::Way, cli::Trust),
 ) -> Result<Answer> {
     let text = request.text();
@@ -103,6 +113,8 @@ pub fn ask(
     device
         .request(&text)
         .map_err(|e| Error::from_errno(verb, e))?;
+    drop(text);
+    request.key = None;
     let mut jump = abi::Jump {
         flags: way.flags() | trust.flags(),
         command,

@@ -1,8 +1,10 @@
 //! What A asks of a peer: the text in the handoff block, lines of `key=value`. docs/protocol.md lists
 //! the keys. Unknown keys are passed over, so that an older peer understands a newer A.
 
+use kjump_abi::REQUEST_SIZE;
 use kjump_guard::Kind;
-use kjump_image::{hex, Base, Codec};
+use kjump_image::{hex, Base, Codec, Encryption, KeySource, MasterKey};
+use zeroize::Zeroizing;
 
 use crate::config::{parse_codec, parse_mode, Mode};
 use crate::parse;
@@ -50,17 +52,70 @@ pub struct Request {
     pub firmware_pages: u64,
     /// What must not be written while the machine is off. `None`: the peer was not told.
     pub watched: Option<Vec<Watched>>,
+    /// The image is to be encrypted, or must be.
+    pub encrypted: bool,
+    /// Its key; to be sent once, and wiped.
+    pub key: Option<MasterKey>,
+    /// Of an image that is to be written: where the key comes from.
+    pub encryption: Option<Encryption>,
 }
+
+/// Before the codec of an image that is encrypted: an older peer, which would write a plain one, finds no
+/// such codec and so no request.
+const ENCRYPTED: &str = "encrypted:";
+
+const HEX: [char; 16] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+];
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    unhex_into(text, &mut bytes)?;
+    Some(bytes)
+}
+
+fn unhex_into(text: &str, bytes: &mut [u8]) -> Option<()> {
+    if text.len() != 2 * bytes.len() || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     for (i, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
     }
-    Some(bytes)
+    Some(())
+}
+
+fn encryption_text(encryption: &Encryption) -> String {
+    let nonce = hex(&encryption.nonce);
+    match encryption.source {
+        KeySource::File => format!("key-file:{nonce}"),
+        KeySource::Passphrase {
+            salt,
+            memory,
+            passes,
+            lanes,
+        } => format!(
+            "passphrase:{nonce}:{}:{memory}:{passes}:{lanes}",
+            hex(&salt)
+        ),
+    }
+}
+
+fn parse_encryption(text: &str) -> Option<Encryption> {
+    let mut parts = text.split(':');
+    let kind = parts.next()?;
+    let nonce = unhex(parts.next()?)?;
+    let number = |text: Option<&str>| u32::try_from(parse::number(text?).ok()?).ok();
+    let source = match kind {
+        "key-file" => KeySource::File,
+        "passphrase" => KeySource::Passphrase {
+            salt: unhex(parts.next()?)?,
+            memory: number(parts.next())?,
+            passes: number(parts.next())?,
+            lanes: number(parts.next())?,
+        },
+        _ => return None,
+    };
+    Some(Encryption { source, nonce })
 }
 
 /// Names for people may hold anything; a line holds no line ends, and is not too long.
@@ -70,16 +125,31 @@ fn clean(name: &str) -> String {
 }
 
 impl Request {
-    /// As text.
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "image={}\ntarget={}\ncodec={}\nmode={}\n",
-            hex(&self.image),
-            self.target,
-            self.codec,
-            self.mode.name()
-        );
-        let mut line = |key: &str, value: String| text += &format!("{key}={value}\n");
+    /// As text, which has the key in it.
+    pub fn text(&self) -> Zeroizing<String> {
+        // Large enough, so that no copy is left behind as it grows.
+        let mut text = Zeroizing::new(String::with_capacity(4 * REQUEST_SIZE));
+        if let Some(key) = &self.key {
+            *text += "key=";
+            for byte in key.bytes() {
+                text.push(HEX[usize::from(byte >> 4)]);
+                text.push(HEX[usize::from(byte & 15)]);
+            }
+            text.push('\n');
+        }
+        let mut line = |key: &str, value: String| {
+            for part in [key, "=", &value, "\n"] {
+                *text += part;
+            }
+        };
+        line("image", hex(&self.image));
+        line("target", self.target.clone());
+        let encrypted = if self.encrypted { ENCRYPTED } else { "" };
+        line("codec", format!("{encrypted}{}", self.codec));
+        line("mode", self.mode.name().into());
+        if let Some(encryption) = &self.encryption {
+            line("encryption", encryption_text(encryption));
+        }
         if self.optimistic {
             line("optimistic", "1".into());
         }
@@ -130,7 +200,17 @@ impl Request {
             match key {
                 "image" => r.image = unhex(value)?,
                 "target" => r.target = value.into(),
-                "codec" => r.codec = parse_codec(value).ok()?,
+                "codec" => {
+                    let plain = value.strip_prefix(ENCRYPTED);
+                    r.encrypted = plain.is_some();
+                    r.codec = parse_codec(plain.unwrap_or(value)).ok()?;
+                }
+                "key" => {
+                    let mut key = MasterKey::blank();
+                    unhex_into(value, key.bytes_mut())?;
+                    r.key = Some(key);
+                }
+                "encryption" => r.encryption = Some(parse_encryption(value)?),
                 "mode" => r.mode = parse_mode(value).ok()?,
                 "optimistic" => r.optimistic = value == "1",
                 "allow-unknown" => r.allow_unknown = value == "1",
@@ -206,6 +286,17 @@ mod tests {
             build: Some([9; 32]),
             fingerprint: Some(u64::MAX),
             firmware_pages: 77,
+            encrypted: true,
+            key: Some(MasterKey::of_file(&[3; 40])),
+            encryption: Some(Encryption {
+                source: KeySource::Passphrase {
+                    salt: [5; 16],
+                    memory: 65536,
+                    passes: 3,
+                    lanes: 1,
+                },
+                nonce: [6; 32],
+            }),
             watched: Some(vec![
                 watched(Kind::Ext, "/dev/vda (/mnt:a)"),
                 watched(Kind::Swap, "/dev/vdc"),
@@ -215,11 +306,30 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut block = request().text().into_bytes();
+        let mut block = request().text().as_bytes().to_vec();
         block.resize(kjump_abi::REQUEST_SIZE, 0);
         assert_eq!(Request::parse(&block), Some(request()));
         let plain = Request::default();
         assert_eq!(Request::parse(plain.text().as_bytes()), Some(plain));
+        let by_file = Request {
+            encryption: Some(Encryption {
+                source: KeySource::File,
+                nonce: [1; 32],
+            }),
+            ..request()
+        };
+        assert_eq!(Request::parse(by_file.text().as_bytes()), Some(by_file));
+        // No room is to be made anew while it grows: that would leave a copy.
+        let capacity = Request::default().text().capacity();
+        assert_eq!(request().text().capacity(), capacity);
+    }
+
+    /// A peer that cannot encrypt must not take such a request for one of its own.
+    #[test]
+    fn an_older_peer_finds_no_codec() {
+        let text = request().text();
+        let codec = text.lines().find_map(|l| l.strip_prefix("codec="));
+        assert!(parse_codec(codec.unwrap()).is_err());
     }
 
     #[test]
@@ -231,6 +341,9 @@ mod tests {
             "mode=never",
             "guard=ext:00:x",
             "guards=1",
+            "key=12",
+            "encryption=passphrase:00",
+            "encryption=rot13:00",
         ] {
             assert_eq!(Request::parse(text.as_bytes()), None, "{text}");
         }

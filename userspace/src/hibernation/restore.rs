@@ -1,13 +1,14 @@
 //! Bringing A back, in C: each page straight to its final place, then the mark, then A.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 use kjump_abi as abi;
 use kjump_abi::{ControlSlot, Handoff, Mailbox, PAGE_SIZE, REASON_SIZE};
 use kjump_image::{
-    layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Link, Machine, Refusal, Source,
-    Target, Verified,
+    layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Link, Machine, MasterKey,
+    Refusal, Source, Target, Verified,
 };
 use kjump_target::System;
 use rustix::io::Errno;
@@ -21,6 +22,7 @@ use crate::cmd::jump::rung_error;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
+use crate::secret::Opener;
 
 /// How often the way down is tried, and how long between: a device may refuse once.
 const TRIES: u32 = 3;
@@ -48,6 +50,10 @@ pub struct Restore<'a> {
     pub guard: bool,
     /// Try an image that was refused in the middle before.
     pub retry: bool,
+    /// What opens an encrypted one.
+    pub opener: Opener<'a>,
+    /// Whether RAM is claimed.
+    pub claimed: &'a Cell<bool>,
     /// Read and check all of it before a page is written: the kernel that jumped here is alive, and
     /// goes on if something is wrong.
     pub spare: bool,
@@ -61,6 +67,8 @@ pub struct Checked<S: Source> {
     pub links: Vec<Link>,
     /// Its swap areas, which are hidden.
     pub swap: Watch,
+    /// Its key, if it is encrypted.
+    pub key: Option<MasterKey>,
 }
 
 /// Opens an image and checks all that can be checked before a page is written; the arguments are
@@ -71,12 +79,13 @@ pub fn open_checked<S: Source>(
     name: &str,
     guard: bool,
     retry: bool,
+    opener: &Opener,
 ) -> Result<Checked<S>> {
     let refused = |source| Error::Refused {
         target: name.into(),
         source,
     };
-    let image = Image::open_again(source, machine, retry).map_err(refused)?;
+    let mut image = Image::open_again(source, machine, retry).map_err(refused)?;
     let header = image.header();
     let missing = machine::missing_features(&header.cpu_features, &machine::cpu_features());
     if missing > 0 {
@@ -86,10 +95,17 @@ pub fn open_checked<S: Source>(
             here: "fewer".into(),
         }));
     }
+    // Only then is it known that nobody has changed header and guards.
+    let key = opener.unlock(&mut image, name)?;
     let guards = if guard { image.guards() } else { &[] };
     let swap = guards::check(&System::default(), guards, name)?;
     let links = chain::links(&image).map_err(refused)?;
-    Ok(Checked { image, links, swap })
+    Ok(Checked {
+        image,
+        links,
+        swap,
+        key,
+    })
 }
 
 impl Restore<'_> {
@@ -102,7 +118,8 @@ impl Restore<'_> {
 
     /// Opens an image and checks all that can be checked before a page is written.
     pub fn open<S: Source>(&self, source: S) -> Result<Checked<S>> {
-        open_checked(source, &self.machine, self.name, self.guard, self.retry)
+        let (machine, opener) = (&self.machine, &self.opener);
+        open_checked(source, machine, self.name, self.guard, self.retry, opener)
     }
 
     /// Restores and enters the saved kernel: does not return if that succeeds.
@@ -119,9 +136,16 @@ impl Restore<'_> {
             Ok(checked) => (checked.image, checked.links, checked.swap),
             Err(e) => return Failed::Untouched(e),
         };
-        let ram = machine_ram(&self.machine);
-        if let Err(e) = self.device.claim(&ram, false) {
-            return Failed::Untouched(Error::from_errno("restore", e));
+        let left = self.device.status().map_or(0, |s| s.handoff);
+        if !self.claimed.get() {
+            let ram = machine_ram(&self.machine);
+            if let Err(e) = self.device.claim(&ram, false) {
+                return Failed::Untouched(Error::from_errno("restore", e));
+            }
+            self.claimed.set(true);
+        }
+        if let Err(e) = self.wipe_request(left) {
+            log::warn!("what the kernel that jumped here asked stays in memory: {e}");
         }
         let header = image.header().clone();
         let verified = match self.fill(&mut image, &mut links, reporter) {
@@ -136,6 +160,18 @@ impl Restore<'_> {
         let e = self.enter(&mut target, &header, &verified, &swap);
         let marked = self.give_up_trying(&mut target, &verified.seal);
         Failed::Begun(e, marked)
+    }
+
+    /// The block of the kernel that jumped here may be in a page that is free in the saved one, and has
+    /// the key in it.
+    fn wipe_request(&self, left: u64) -> io::Result<()> {
+        match left {
+            0 => Ok(()),
+            at => {
+                let request = at + offset_of!(Handoff, request) as u64;
+                self.device.write_at(request, &[0; abi::REQUEST_SIZE])
+            }
+        }
     }
 
     /// So that the next boot does not try the same and fail the same, for ever; says whether that

@@ -269,7 +269,7 @@ fn another_machine_is_foreign() {
         build: Some([3; 32]),
         ..Request::default()
     };
-    told.request = request.text();
+    told.request = request.text().to_string();
     refused(told, &here(), "the memory map");
     let mut built = Memory::new();
     let request = Request {
@@ -277,7 +277,7 @@ fn another_machine_is_foreign() {
         build: Some([4; 32]),
         ..Request::default()
     };
-    built.request = request.text();
+    built.request = request.text().to_string();
     refused(built, &here(), "build");
     // One that was told to leave RAM alone (mem=), on the machine that it names.
     let mut small = Memory::new();
@@ -286,7 +286,7 @@ fn another_machine_is_foreign() {
         fingerprint: here().fingerprint,
         ..Request::default()
     };
-    small.request = request.text();
+    small.request = request.text().to_string();
     open(small.core(), None).unwrap().check(&here()).unwrap();
 }
 

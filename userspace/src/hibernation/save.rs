@@ -3,7 +3,9 @@
 use std::io;
 
 use kjump_abi::{Handoff, PAGE_SIZE};
-use kjump_image::{discard, now, Error as ImageError, Header, Options, Summary, Target, Writer};
+use kjump_image::{
+    discard, now, Encryption, Error as ImageError, Header, Options, Summary, Target, Writer,
+};
 use kjump_target::System;
 
 use super::guards::Watch;
@@ -15,6 +17,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::parse;
 use crate::progress::{watch, Reporter};
+use crate::secret;
 
 /// Frames mapped at a time: as many as a page table covers without PAE.
 const REGION: u64 = 1024;
@@ -54,7 +57,10 @@ impl Save<'_> {
         let read_at = |at: u64, buf: &mut [u8]| self.device.read_at(at, buf);
         let pages = SavedPages::read(&read_at, self.handoff)
             .map_err(|e| Error::io("the page map of the other kernel", e))?;
-        let header = header(self.handoff, self.request, pages.count);
+        let mut header = header(self.handoff, self.request, pages.count);
+        header.encryption = self.encryption()?;
+        // A digest of each page would tell whether a guess is right.
+        header.table &= header.encryption.is_none();
         let system = System::default();
         let watched = if self.guard {
             let list = self.request.watched.as_deref();
@@ -77,6 +83,18 @@ impl Save<'_> {
             }
         }
         result
+    }
+
+    /// How the image is to be encrypted, if it is.
+    fn encryption(&self) -> Result<Option<Encryption>> {
+        match (self.request.encryption, &self.request.key) {
+            (Some(mut encryption), Some(_)) => {
+                secret::freshen(&mut encryption, self.handoff, &self.request.image)?;
+                Ok(Some(encryption))
+            }
+            _ if self.request.encrypted => Err(Error::MustEncrypt { verb: "save" }),
+            _ => Ok(None),
+        }
     }
 
     fn write(
@@ -117,6 +135,11 @@ impl Save<'_> {
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
             base,
+            key: self
+                .request
+                .key
+                .as_ref()
+                .filter(|_| header.encryption.is_some()),
         };
         let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
         let mut region = 0;

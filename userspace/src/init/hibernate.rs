@@ -25,7 +25,7 @@ pub fn as_asked(options: &Options) -> Result<()> {
         .map_err(|e| Error::from_errno("hibernate", e))?;
     let asked = Request::parse(&handoff.request);
     let named = asked.as_ref().is_some_and(|r| r.image != [0; 16]);
-    let (request, mut target) = match asked {
+    let (mut request, mut target) = match asked {
         Some(request) if named => {
             let target = find(&request, &Spec::parse(&request.target)?)?;
             (request, target)
@@ -43,7 +43,10 @@ pub fn as_asked(options: &Options) -> Result<()> {
         name: &name,
         guard: true,
     };
-    let summary = save.run(&mut target, &mut reporter, &mut Abort::watch())?;
+    let saved = save.run(&mut target, &mut reporter, &mut Abort::watch());
+    // Nothing of it stays in this kernel, which may be entered again.
+    request.key = None;
+    let summary = saved?;
     drop(reporter);
     let totals = summary.totals;
     say(format_args!(

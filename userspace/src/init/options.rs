@@ -1,6 +1,7 @@
 //! What the kernel's command line says to `kjump init`.
 
 use crate::parse;
+use crate::secret::Encrypt;
 
 /// The settings, as `kjump init --help` prints them.
 pub const HELP: &str = "\
@@ -14,6 +15,8 @@ On the kernel's command line:
   kjump.resume=SPEC     where an image may be; khdev=MAJ:MIN is the same. Without a handoff and
                         kjump.do= this is enough to have it restored
   kjump.resume_offset=N bytes from the start of that device to the block map of a file
+  kjump.encrypt=HOW     passphrase or key-file: only an encrypted image is restored
+  kjump.key_file=PATH   its key file, or a block device that has the key in its first 4096 bytes
   go_to_hibernate       with nothing else to do: go straight back from the first entry. At the
                         command hibernate, when the caller has named no target: save to khdev=,
                         then ACPI S4, or off where that is not to be had
@@ -175,7 +178,8 @@ impl Options {
             "watchdog" => self.watchdog = Some(small().filter(|n| *n > 0)?),
             // Looked at where they are used.
             "resume" => self.resume = true,
-            "resume_offset" => {}
+            "resume_offset" | "key_file" => {}
+            "encrypt" => drop(Encrypt::parse(value).ok()?),
             "fallback" => self.fallback = Fallback::parse(value)?,
             "testing" => self.module.push(format!("testing={value}")),
             _ => self
@@ -269,6 +273,9 @@ mod tests {
             (&[Action::Resume][..], Fallback::Shell)
         );
         assert!(o.unknown.is_empty());
+        let o = Options::parse("kjump.encrypt=key-file kjump.key_file=/dev/vdc");
+        assert!(o.unknown.is_empty());
+        assert_eq!(Options::parse("kjump.encrypt=x").unknown.len(), 1);
         let o = Options::parse("kjump.do=iomem go_to_resume");
         assert_eq!(o.actions, [Action::Resume, Action::Iomem]);
         assert_eq!(Options::parse("kjump.fallback=x").unknown.len(), 1);

@@ -1,5 +1,6 @@
 //! Kernel C: restoring, as a peer that a normal kernel jumped to, or started by the bootloader.
 
+use std::cell::Cell;
 use std::fs;
 
 use kjump_core::layout::USED;
@@ -8,8 +9,9 @@ use kjump_target::{Access, Spec};
 use super::options::{Fallback, Options};
 use super::{say, system};
 use crate::cmd::core::enter_marked;
-use crate::cmd::restore::{machine_here, Place};
+use crate::cmd::restore::{machine_here, opener, Place};
 use crate::cmd::resume::{forbidden, open, source_of};
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::core_map::CoreMap;
@@ -19,6 +21,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::restore::{Failed, Restore};
 use crate::hibernation::resumable::Resumable;
 use crate::progress::Reporter;
+use crate::secret::{self, KeyArgs, Opener};
 
 /// The command word "resume": returns if nothing was written yet, so that the kernel that jumped
 /// here can go on booting. After that there is none any more: then the machine restarts.
@@ -39,9 +42,16 @@ pub fn as_asked() -> Result<()> {
     let hint = Spec::parse(&request.target)?;
     let target = super::hibernate::find(&request, &hint)?;
     let name = target.name().to_string();
+    let (config, claimed) = (KeyArgs::default().load()?, Cell::new(false));
     let restore = Restore {
         device: &device,
         machine: machine_here(Some(&handoff))?,
+        opener: Opener {
+            given: request.key.as_ref(),
+            demand: request.encrypted,
+            ..Opener::new(&config, "resume")
+        },
+        claimed: &claimed,
         name: &name,
         guard: !request.unguarded,
         retry: request.retry,
@@ -128,13 +138,18 @@ pub fn from_bootloader(options: &Options) -> Result<()> {
         let source = source.ok_or(Error::NoTarget)?;
         Ok((Spec::parse(&source)?, source))
     });
-    let (error, claimed) = match &spec {
-        Err(e) => (e.to_string(), false),
-        Ok(_) if forbidden(&line) => ("the command line says noresume".into(), false),
-        Ok((spec, source)) => match restore(&device, source, spec) {
-            Ok(Failed::Untouched(e)) | Err(e) => (e.to_string(), false),
-            Ok(Failed::Begun(e, _)) => (e.to_string(), true),
-        },
+    let config = KeyArgs::default()
+        .load()
+        .and_then(|config| secret::on_command_line(&line, config));
+    let claimed = Cell::new(false);
+    let error = match (&spec, &config) {
+        (Err(e), _) | (_, Err(e)) => e.to_string(),
+        _ if forbidden(&line) => "the command line says noresume".into(),
+        (Ok((spec, source)), Ok(config)) => {
+            match restore(&device, source, spec, config, &claimed) {
+                Ok(Failed::Untouched(e) | Failed::Begun(e, _)) | Err(e) => e.to_string(),
+            }
+        }
     };
     say(format_args!("not resumed: {error}"));
     match options.fallback {
@@ -142,7 +157,7 @@ pub fn from_bootloader(options: &Options) -> Result<()> {
             let (spec, _) = spec?;
             let mut target = open(&spec, Access::Read)?;
             say("going on to the normal kernel");
-            go_on::start(&device, &mut target, claimed)
+            go_on::start(&device, &mut target, claimed.get())
         }
         Fallback::Shell => Ok(()),
         Fallback::Poweroff => system::end(true),
@@ -150,7 +165,13 @@ pub fn from_bootloader(options: &Options) -> Result<()> {
     }
 }
 
-fn restore(device: &Device, source: &str, spec: &Spec) -> Result<Failed> {
+fn restore(
+    device: &Device,
+    source: &str,
+    spec: &Spec,
+    config: &Config,
+    claimed: &Cell<bool>,
+) -> Result<Failed> {
     let mut target = open(spec, Access::Write)?;
     let mut machine = machine_here(None)?;
     // The kernel that would be booted otherwise: an image of another is foreign here.
@@ -160,6 +181,8 @@ fn restore(device: &Device, source: &str, spec: &Spec) -> Result<Failed> {
     });
     let restore = Restore {
         device,
+        opener: opener(device, &machine, true, config, claimed),
+        claimed,
         machine,
         name: source,
         guard: true,

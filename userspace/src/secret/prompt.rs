@@ -1,0 +1,219 @@
+//! Asking for a passphrase on the terminal, without showing it; or taking it from a script.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+
+use rustix::termios::{
+    tcgetattr, tcsetattr, LocalModes, OptionalActions, SpecialCodeIndex, Termios,
+};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+
+/// Bytes that a passphrase has at most.
+const MOST: usize = 512;
+
+/// A line from a file descriptor that this program was started with.
+///
+/// # Errors
+///
+/// [`Error::NoKey`] for an empty or endless one; those of the system.
+pub fn from_fd(fd: i32) -> Result<Zeroizing<Vec<u8>>> {
+    // By the name that every process has for it, so that nothing unsafe is needed.
+    let path = format!("/proc/self/fd/{fd}");
+    let failed = |e| Error::io(format!("the passphrase from file descriptor {fd}"), e);
+    let file = match fd {
+        0 => None,
+        _ => Some(File::open(path).map_err(failed)?),
+    };
+    let mut line = Line::new();
+    let mut byte = Zeroizing::new([0; 1]);
+    loop {
+        let read = match &file {
+            Some(file) => (&*file).read(&mut *byte),
+            None => rustix::io::read(io::stdin(), &mut *byte).map_err(Into::into),
+        };
+        match read.map_err(failed)? {
+            0 => break,
+            _ if byte[0] == b'\n' => break,
+            _ => line.push(byte[0])?,
+        }
+    }
+    line.end()
+}
+
+/// Asks on the terminal: the process's own, or the one on its standard input, which is a peer's
+/// console.
+///
+/// # Errors
+///
+/// [`Error::NoKey`] where there is none, or nothing was typed; [`Error::Aborted`] after Ctrl-C.
+pub fn ask(question: &str, verb: &'static str) -> Result<Zeroizing<Vec<u8>>> {
+    let terminal = Terminal::open()?;
+    let failed = |e: io::Error| Error::io("the terminal", e);
+    let quiet = Quiet::new(&terminal).map_err(failed)?;
+    terminal.write(question).map_err(failed)?;
+    let mut line = Line::new();
+    let end = loop {
+        match terminal.read().map_err(failed)? {
+            None | Some(b'\n' | b'\r' | 0x04) => break line.end(),
+            Some(0x03) => break Err(Error::Aborted { verb }),
+            Some(0x08 | 0x7f) => line.rub_out(),
+            Some(0x15) => line.clear(),
+            Some(byte) => line.push(byte)?,
+        }
+    };
+    drop(quiet);
+    terminal.write("\n").map_err(failed)?;
+    end
+}
+
+/// Says something where [`ask`] asks.
+pub fn tell(line: &str) -> Result<()> {
+    let failed = |e| Error::io("the terminal", e);
+    Terminal::open()?
+        .write(&format!("{line}\n"))
+        .map_err(failed)
+}
+
+/// A line in the making, which is wiped and never moved.
+struct Line(Zeroizing<Vec<u8>>);
+
+impl Line {
+    fn new() -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(MOST)))
+    }
+
+    fn push(&mut self, byte: u8) -> Result<()> {
+        if self.0.len() == MOST {
+            return Err(Error::NoKey("the passphrase is longer than 512 bytes"));
+        }
+        self.0.push(byte);
+        Ok(())
+    }
+
+    /// The last character, all bytes of it.
+    fn rub_out(&mut self) {
+        while self.0.pop().is_some_and(|b| b & 0xc0 == 0x80) {}
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn end(self) -> Result<Zeroizing<Vec<u8>>> {
+        match self.0.is_empty() {
+            true => Err(Error::NoKey("no passphrase was given")),
+            false => Ok(self.0),
+        }
+    }
+}
+
+/// Where a user can be asked.
+enum Terminal {
+    Own(File),
+    Input,
+}
+
+impl Terminal {
+    fn open() -> Result<Self> {
+        let own = File::options().read(true).write(true).open("/dev/tty");
+        match own {
+            Ok(file) => Ok(Self::Own(file)),
+            Err(_) if io::stdin().is_terminal() => Ok(Self::Input),
+            Err(_) => Err(Error::NoKey(
+                "there is no terminal to ask for the passphrase on; use --passphrase-fd N or --key-file FILE",
+            )),
+        }
+    }
+
+    fn read(&self) -> io::Result<Option<u8>> {
+        let mut byte = Zeroizing::new([0; 1]);
+        let n = match self {
+            Self::Own(file) => rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *byte))?,
+            Self::Input => rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut *byte))?,
+        };
+        Ok((n > 0).then_some(byte[0]))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        match self {
+            Self::Own(file) => (&*file).write_all(text.as_bytes()),
+            // Standard output may be a program's.
+            Self::Input => io::stderr().write_all(text.as_bytes()),
+        }
+    }
+
+    fn settings<T>(&self, f: impl FnOnce(&dyn AsFd) -> T) -> T {
+        match self {
+            Self::Own(file) => f(file),
+            Self::Input => f(&io::stdin()),
+        }
+    }
+}
+
+/// A terminal that gives bytes one by one, without echo and signals, until this is dropped.
+struct Quiet<'a> {
+    terminal: &'a Terminal,
+    before: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn new(terminal: &'a Terminal) -> io::Result<Self> {
+        let before = terminal.settings(|fd| tcgetattr(fd.as_fd()))?;
+        let mut quiet = before.clone();
+        // Ctrl-C arrives as a byte: a signal would leave the terminal without echo.
+        quiet.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // What was typed before the question was not meant for it.
+        terminal.settings(|fd| tcsetattr(fd.as_fd(), OptionalActions::Flush, &quiet))?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let (terminal, before) = (self.terminal, &self.before);
+        // Nothing can be done about it.
+        let _ = terminal.settings(|fd| tcsetattr(fd.as_fd(), OptionalActions::Flush, before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    fn given(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(bytes).unwrap();
+        drop(writer);
+        from_fd(reader.as_raw_fd())
+    }
+
+    #[test]
+    fn a_line_of_a_file_descriptor() {
+        assert_eq!(**given(b"correct horse\nx").unwrap(), *b"correct horse");
+        assert_eq!(**given("grün".as_bytes()).unwrap(), *"grün".as_bytes());
+        assert_eq!(given(b"").unwrap_err().exit_code(), 71);
+        assert_eq!(given(b"\nx").unwrap_err().exit_code(), 71);
+        assert_eq!(given(&[b'x'; 512]).unwrap().len(), 512);
+        assert!(given(&[b'x'; 513]).is_err());
+        assert!(from_fd(9999).is_err());
+    }
+
+    #[test]
+    fn characters_are_rubbed_out_whole() {
+        let mut line = Line::new();
+        for byte in "aü".bytes() {
+            line.push(byte).unwrap();
+        }
+        line.rub_out();
+        assert_eq!(**line.0, *b"a");
+        line.rub_out();
+        line.rub_out();
+        assert!(line.end().is_err());
+    }
+}
