@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -285,6 +286,32 @@ fn two() -> Outcome {
     Ok(())
 }
 
+/// Whatever brings another kernel to life, under lockdown.
+fn locked(device: &File) {
+    tell("prepare", prepare(device, WINDOW));
+    let mut jump = Jump {
+        version: ABI_VERSION,
+        ..Default::default()
+    };
+    tell("jump", call(device, abi::IOC_JUMP, &mut jump));
+    let mut claim = abi::Claim {
+        version: ABI_VERSION,
+        ..Default::default()
+    };
+    tell("claim", call(device, abi::IOC_CLAIM, &mut claim));
+    let mut enter = abi::Enter {
+        version: ABI_VERSION,
+        ..Default::default()
+    };
+    tell("enter", call(device, abi::IOC_ENTER, &mut enter));
+    let mut back = Back {
+        version: ABI_VERSION,
+        entry: 1 << 20,
+        ..Default::default()
+    };
+    tell("back-to", call(device, abi::IOC_BACK, &mut back));
+}
+
 /// As nobody, opening the device, and using it through a descriptor that root had opened.
 fn nobody() -> Outcome {
     let device = open()?;
@@ -300,23 +327,51 @@ fn nobody() -> Outcome {
         ..Default::default()
     };
     tell("jump", call(&device, abi::IOC_JUMP, &mut jump));
-    let read = std::os::unix::fs::FileExt::read_at(&device, &mut [0; 16], 1 << 20);
-    tell("read", read.err().map_or(0, |error| errno(&error)));
-    let (prot, flags) = (libc::PROT_READ, libc::MAP_SHARED);
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let map = unsafe {
+    // As large as any argument; who may not is told so before it is looked at.
+    let mut any = [0u8; 4096];
+    any[..4].copy_from_slice(&ABI_VERSION.to_le_bytes());
+    for (name, request) in [
+        ("segment", abi::IOC_SEGMENT),
+        ("commit", abi::IOC_COMMIT),
+        ("back", abi::IOC_BACK),
+        ("unload", abi::IOC_UNLOAD),
+        ("status", abi::IOC_STATUS),
+        ("handoff", abi::IOC_HANDOFF),
+        ("request", abi::IOC_REQUEST),
+        ("label", abi::IOC_LABEL),
+        ("select", abi::IOC_SELECT),
+        ("list", abi::IOC_LIST),
+        ("claim", abi::IOC_CLAIM),
+        ("enter", abi::IOC_ENTER),
+    ] {
+        tell(name, call(&device, request, &mut any));
+    }
+    let error = |result: io::Result<usize>| result.err().map_or(0, |e| errno(&e));
+    tell("read", error(device.read_at(&mut any, 1 << 20)));
+    tell("write", error(device.write_at(&any, 1 << 20)));
+    // SAFETY: a mapping at an address of the kernel's choice, which is not touched.
+    let mapped = unsafe {
+        let (access, shared) = (libc::PROT_READ, libc::MAP_SHARED);
         libc::mmap(
             std::ptr::null_mut(),
             4096,
-            prot,
-            flags,
+            access,
+            shared,
             device.as_raw_fd(),
             0,
         )
     };
-    let refused = map == libc::MAP_FAILED;
-    let error = refused.then(io::Error::last_os_error);
-    tell("mmap", error.map_or(0, |error| errno(&error)));
+    let failed = mapped == libc::MAP_FAILED;
+    tell(
+        "mmap",
+        if failed {
+            errno(&io::Error::last_os_error())
+        } else {
+            0
+        },
+    );
+    let kimgcore = File::open("/proc/kimgcore");
+    tell("kimgcore", kimgcore.err().map_or(0, |e| errno(&e)));
     Ok(())
 }
 
@@ -380,6 +435,7 @@ pub fn run(args: &[String]) -> Outcome {
         "order" => order(&open()?),
         "two" => return two(),
         "nobody" => return nobody(),
+        "locked" => locked(&open()?),
         "away" => return away(),
         case => return Err(format!("no case \"{case}\"")),
     }

@@ -176,7 +176,12 @@ pub fn places(story: &Story) -> Result<()> {
     );
     shell::line(&mut vm, &format!("{save} /files/dump.elf"))?;
     ensure!(signature(&swap)? == *b"KJUMPSWAP2", "A's swap area shows");
-    let listed = shell::line(&mut vm, "ls /files")?;
+    let listed = shell::line(&mut vm, "ls -l /files")?;
+    let dump = listed.lines().find(|l| l.contains("dump.elf"));
+    ensure!(
+        dump.is_some_and(|l| l.starts_with("-rw-------")),
+        "others can read the core: {dump:?}"
+    );
     ensure!(
         listed.contains("dump.elf") && !listed.contains(".part"),
         "{listed}"

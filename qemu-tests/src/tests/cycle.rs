@@ -249,6 +249,8 @@ fn file_target(vm: &mut Vm) -> Result<(String, String)> {
         hibernation::LONG,
     )?
     .ok()?;
+    let mode = vm.sh("stat -c %a /data/image")?;
+    ensure!(mode == "600", "others can read the target: mode {mode}");
     let words = hibernation::words_of_file(vm, "/data/image", "/dev/vdb")?;
     Ok(("/data/image".into(), words))
 }

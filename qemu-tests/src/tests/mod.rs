@@ -14,6 +14,7 @@ mod core_tools;
 mod corrupt;
 mod cycle;
 mod device;
+mod encrypted;
 mod framework;
 mod full;
 mod fuzz_device;
@@ -40,6 +41,7 @@ mod recipe_v7;
 mod recipe_v9;
 mod refusals;
 mod rungs;
+mod secrets;
 mod snap;
 mod snap_base;
 mod snap_debug;
@@ -111,6 +113,7 @@ pub const ALL: &[Test] = &[
     test("vmcore", 900, vmcore::run),
     test("one-way", 300, one_way::run),
     test("refusals", 300, refusals::run),
+    test("secrets", 600, secrets::run),
     test("fuzz-device", 1800, fuzz_device::run),
     test("hung-panic", 300, hung::panics),
     test("hung-restart", 300, hung::restarts),
@@ -124,6 +127,8 @@ pub const ALL: &[Test] = &[
     test("cycle-uuid", 900, cycle::by_uuid),
     test("cycle-snapshot", 900, cycle::snapshot),
     test("cycle-snapshot-pae", 900, cycle::snapshot_pae),
+    test("cycle-encrypted", 1200, encrypted::passphrase),
+    long("cycle-encrypted-file", 1200, encrypted::key_file),
     test("snapshot-room", 1200, snapshot_room::run),
     long("cycle-all", 36_000, cycle::all),
     test("full-512", 1800, full::small),

@@ -62,6 +62,7 @@ pub fn run(story: &Story) -> Result<()> {
         exit::NOT_PERMITTED,
         "locked down",
     )?;
+    by_ioctl(&mut vm, "locked", LOCKED)?;
     let before = workload.progress(&mut vm)?;
     workload.healthy(&mut vm, before)?;
     workload.end(&mut vm)
@@ -273,10 +274,32 @@ const IOCTLS: &[(&str, Answers)] = &[
             ("open", EACCES),
             ("prepare", EPERM),
             ("jump", EPERM),
+            ("segment", EPERM),
+            ("commit", EPERM),
+            ("back", EPERM),
+            ("unload", EPERM),
+            ("status", EPERM),
+            ("handoff", EPERM),
+            ("request", EPERM),
+            ("label", EPERM),
+            ("select", EPERM),
+            ("list", EPERM),
+            ("claim", EPERM),
+            ("enter", EPERM),
             ("read", EPERM),
+            ("write", EPERM),
             ("mmap", EPERM),
+            ("kimgcore", EACCES),
         ],
     ),
+];
+
+const LOCKED: Answers = &[
+    ("prepare", EPERM),
+    ("jump", EPERM),
+    ("claim", EPERM),
+    ("enter", EPERM),
+    ("back-to", EPERM),
 ];
 
 const AWAY: Answers = &[

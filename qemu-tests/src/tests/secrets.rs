@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! \[secrets\]: what a peer had in its memory is nowhere in the machine's once it is unloaded; the key of
+//! an image is nowhere as soon as the image is written; files with memory in them are their owner's.
+
+use anyhow::{ensure, Result};
+use kjump_image::{hex, MasterKey};
+
+use crate::artifacts::Kernel;
+use crate::disk;
+use crate::hibernation::LONG;
+use crate::initramfs::Purpose;
+use crate::kjump;
+use crate::shell;
+use crate::story::Story;
+use crate::vm::{Config, Vm};
+
+/// What B puts together, so that it is nowhere as it stands before.
+const PARTS: [&str; 2] = ["a-secret-of-", "the-peers-"];
+/// How often B has it.
+const TIMES: usize = 3000;
+
+/// The story.
+pub fn run(story: &Story) -> Result<()> {
+    let mut config = story.config_for(Kernel::Full, Purpose::Hibernation)?;
+    let target = story.file("target.img");
+    disk::empty(&target, 320)?;
+    config.disks.push(target.into());
+    let mut vm = story.boot("A", &config)?;
+    kjump::insmod(&mut vm, "")?;
+
+    kjump::load_plain(&mut vm, "")?;
+    plant(&mut vm)?;
+    let found = secrets_in(&mut vm, &config)?;
+    // Some lie across the end of a page, and the next page is elsewhere.
+    ensure!(
+        found > TIMES * 9 / 10,
+        "a resident peer's memory is searched: {found}"
+    );
+    vm.sh("kjump unload")?;
+    let left = secrets_in(&mut vm, &config)?;
+    ensure!(
+        left == 0,
+        "{left} of the peer's secrets are left after unload"
+    );
+
+    // With a key: first where an image is written and given up again, and the peer stays.
+    let contents = [0x6b; 40];
+    let key = MasterKey::of_file(&contents);
+    let octal: String = contents.iter().map(|b| format!("\\{b:03o}")).collect();
+    vm.sh(&format!("printf '{octal}' >/run/key; chmod 600 /run/key"))?;
+    let line = "kjump hibernate --target /dev/vda --mode none --key-file /run/key";
+    vm.run_for(line, LONG)?.ok()?;
+    let inspected = vm.sh("kjump image inspect --json /dev/vda")?;
+    ensure!(
+        inspected.contains("\"encrypted\": \"key-file\""),
+        "{inspected}"
+    );
+    let memory = all(&mut vm, &config)?;
+    for (what, bytes) in [
+        ("as it is", key.bytes().to_vec()),
+        ("as a request has it", hex(key.bytes()).into_bytes()),
+    ] {
+        let at = memory.windows(bytes.len()).position(|w| w == bytes);
+        ensure!(at.is_none(), "the key is in memory, {what}, at {at:x?}");
+    }
+
+    // Last, as a file has what the peer has: whoever may read it may know.
+    vm.sh("echo x >/run/dump; chmod 644 /run/dump; (umask 0; kjump peer dump /run/dump)")?;
+    let mode = vm.sh("stat -c %a /run/dump")?;
+    ensure!(mode == "600", "others can read the peer: mode {mode}");
+    vm.power_off()
+}
+
+/// Has B make secrets in its memory, and come back.
+fn plant(vm: &mut Vm) -> Result<()> {
+    let mark = vm.console.mark();
+    let jump = vm.start_command("kjump jump --command shell")?;
+    shell::wait(vm, mark)?;
+    let [one, two] = PARTS;
+    shell::line(
+        vm,
+        &format!("for n in $(seq {TIMES}); do echo {one}\"\"{two}$n; done >/run/planted"),
+    )?;
+    vm.type_in("exit\n")?;
+    vm.finish(jump, LONG)?.ok().map(drop)
+}
+
+fn all(vm: &mut Vm, config: &Config) -> Result<Vec<u8>> {
+    vm.memory(0, u64::from(config.memory) << 20)
+}
+
+/// How many of B's secrets are in memory, this kernel's and the peer's.
+fn secrets_in(vm: &mut Vm, config: &Config) -> Result<usize> {
+    let secret = PARTS.concat().into_bytes();
+    let memory = all(vm, config)?;
+    Ok(memory
+        .windows(secret.len())
+        .filter(|w| *w == secret)
+        .count())
+}
