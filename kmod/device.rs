@@ -71,15 +71,6 @@ fn exchange<T: FromBytes + AsBytes>(arg: usize, f: impl FnOnce(&mut T) -> Result
     result
 }
 
-/// Whether the caller may use the device: at each call, as an open file may have been handed to somebody
-/// with less.
-fn permitted() -> Result {
-    if !sys::capable() {
-        return Err(EPERM);
-    }
-    Ok(())
-}
-
 #[vtable]
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
