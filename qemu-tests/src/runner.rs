@@ -128,6 +128,9 @@ pub fn run(artifacts: &Artifacts, options: &Options) -> Result<ExitCode> {
     })
 }
 
+/// Lines of each console that are printed when a test fails; all of them are in its log.
+const LINES: usize = 60;
+
 /// Runs one test and prints its verdict.
 fn tell(test: &Test, artifacts: &Artifacts, options: &Options) -> Result<bool> {
     let title = format!("test {} ... ", test.name);
@@ -163,9 +166,10 @@ fn tell(test: &Test, artifacts: &Artifacts, options: &Options) -> Result<bool> {
             let splat = story.splat().map_or_else(String::new, |line| {
                 format!("test {}: and a kernel complained: {line}\n", test.name)
             });
-            // In one piece, so that others do not come between.
-            let name = test.name;
-            print!("{title}FAILED ({notes})\n{logs}test {name}: {error:#}\n{splat}");
+            // In one piece, so that others do not come between; what is wrong before the consoles, which are
+            // long, and their ends only.
+            let (name, tails) = (test.name, story.tails(LINES));
+            print!("{title}FAILED ({notes})\ntest {name}: {error:#}\n{splat}{tails}");
             Ok(false)
         }
     }

@@ -167,6 +167,20 @@ impl Story {
         text
     }
 
+    /// The last lines of all consoles.
+    pub fn tails(&self, lines: usize) -> String {
+        let mut text = String::new();
+        for machine in self.witnesses.borrow().iter() {
+            let console = machine.console.since(0);
+            let all: Vec<&str> = console.lines().collect();
+            let tail = &all[all.len().saturating_sub(lines)..];
+            text += &format!("---- console of {}, its end\n", machine.title);
+            tail.iter().for_each(|line| text += &format!("{line}\n"));
+            text += "---- end\n";
+        }
+        text
+    }
+
     /// A file of the test's own.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)

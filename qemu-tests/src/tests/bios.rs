@@ -85,10 +85,7 @@ pub fn plain(story: &Story) -> Result<()> {
             "{append}: {said}"
         );
         let said = ok(&mut vm, "kjump call /tmp/tick --mode real16 --in ds=0x40")?;
-        ensure!(
-            register(&said, "ebx")? == register(&said, "eax")? + 1,
-            "{append}: {said}"
-        );
+        ensure!(ticked(&said)?, "{append}: {said}");
         if timer {
             for mode in ["phys32", "real16"] {
                 let command = format!("kjump call --timeout 300 --mode {mode} /tmp/hang");
@@ -123,6 +120,13 @@ fn ok(vm: &mut Vm, command: &str) -> Result<String> {
     let output = vm.run_for(command, JUMP)?;
     ensure!(output.rc == 0, "{command}: {} {}", output.rc, output.text);
     Ok(output.text)
+}
+
+/// Whether the program that waits for a tick has seen one, or a few if the emulator had to wait for its host
+/// between its two looks.
+fn ticked(text: &str) -> Result<bool> {
+    let (first, then) = (register(text, "eax")?, register(text, "ebx")?);
+    Ok((first + 1..first + 100).contains(&then))
 }
 
 /// A register's value in what was printed.
@@ -161,9 +165,8 @@ fn real_mode(vm: &mut Vm) -> Result<()> {
         "the date is \"{date}\", not \"{known}\""
     );
     // Its clock ticks: the timer's interrupt arrives where a BIOS expects it.
-    let ticked = ok(vm, "kjump call /tmp/tick --mode real16 --in ds=0x40")?;
-    let (first, then) = (register(&ticked, "eax")?, register(&ticked, "ebx")?);
-    ensure!(then == first + 1, "{ticked}");
+    let said = ok(vm, "kjump call /tmp/tick --mode real16 --in ds=0x40")?;
+    ensure!(ticked(&said)?, "{said}");
     // Answers that are known from elsewhere: the graphics card's memory, the disk's size.
     let vbe = ok(vm, "kjump bios vbe")?;
     ensure!(

@@ -199,7 +199,9 @@ pub fn key_file(story: &Story) -> Result<()> {
 
 /// Leaves something in A's memory that no compression makes smaller.
 fn plant(vm: &mut Vm) -> Result<Vec<u8>> {
-    let secret: Vec<u8> = (1..=48u32).map(|i| ((i * i * 7919) >> 3) as u8 | 1).collect();
+    let secret: Vec<u8> = (1..=48u32)
+        .map(|i| ((i * i * 7919) >> 3) as u8 | 1)
+        .collect();
     let octal: String = secret.iter().map(|b| format!("\\{b:03o}")).collect();
     vm.sh(&format!("printf '{octal}' >/run/planted"))?;
     Ok(secret)
