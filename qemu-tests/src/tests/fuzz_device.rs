@@ -91,7 +91,10 @@ pub fn run(story: &Story) -> Result<()> {
         let seed = chance.below(1 << 40);
         let calls = peer / 2;
         let run = format!("kjump.run=/bin/guest,fuzz,{seed},{calls},{threads},4,peer");
-        kjump::load_lean(&mut vm, &format!("kjump.testing=1 kjump.do=run,back {run}"))?;
+        kjump::load_lean_with_programs(
+            &mut vm,
+            &format!("kjump.testing=1 kjump.do=run,back {run}"),
+        )?;
         let mark = vm.console.mark();
         let jump = vm.run_for("kjump jump", limit(calls))?;
         let said = vm.console.since(mark);

@@ -59,7 +59,7 @@ pub fn panics(story: &Story) -> Result<()> {
 
     // While its devices come back, at an entry that is not the first.
     let trouble = "kjump.run=/bin/busybox,insmod,/lib/trouble.ko,panic_on_restore=1";
-    kjump::load_lean(&mut vm, &format!("{trouble} kjump.do=run,back"))?;
+    kjump::load_lean_with_programs(&mut vm, &format!("{trouble} kjump.do=run,back"))?;
     kjump::jump_and_return(&mut vm, "")?;
     let before = workload.progress(&mut vm)?;
     story.expect_trouble(vm.console.mark());

@@ -60,7 +60,7 @@ fn run(story: &Story, kernel: Kernel) -> Result<()> {
     let mut before = workload.healthy(&mut vm, before)?;
 
     // Peers that keep to their window: booted, entered again, and one that takes all it can get.
-    kjump::load_lean(&mut vm, "kjump.run=/bin/guest,scribble kjump.do=run,back")?;
+    kjump::load_lean_with_programs(&mut vm, "kjump.run=/bin/guest,scribble kjump.do=run,back")?;
     for options in ["--paranoid", "--paranoid --command run", "--command run"] {
         kjump::jump_and_return(&mut vm, options)?;
         before = workload.healthy(&mut vm, before)?;
@@ -77,7 +77,7 @@ fn run(story: &Story, kernel: Kernel) -> Result<()> {
     // One that does not: nobody notices without looking, and it is told apart from what else may
     // happen. Each jump changes the same word again.
     let what = format!("kjump.run=/bin/guest,trespass,{address} kjump.do=run,back");
-    kjump::load_lean(&mut vm, &what)?;
+    kjump::load_lean_with_programs(&mut vm, &what)?;
     for looked in [true, false, true] {
         let options = if looked { "--paranoid" } else { "" };
         let mark = vm.console.mark();

@@ -74,6 +74,8 @@ pub fn run(args: &ToElfArgs) -> Result<Written> {
     drop(reporter);
 
     let (handoff_at, handoff) = handoff(args, &spool, note.header.jump_back_entry)?;
+    let placed = spool.put_window(&handoff);
+    placed.map_err(|e| Error::io("the window's pages in the image", e))?;
     let save = SaveElf {
         old: &spool,
         handoff: &handoff,

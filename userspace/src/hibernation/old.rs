@@ -6,9 +6,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kjump_abi::PAGE_SIZE;
+use kjump_abi::{Handoff, PAGE_SIZE};
 use kjump_image::Piece;
 
+use super::pages::each_shadow;
 use crate::device::{Device, Memory};
 
 /// Memory by physical address, bytes.
@@ -77,6 +78,24 @@ impl Spool {
             // A hole is that already.
             Piece::Zero { .. } => Ok(()),
         }
+    }
+
+    /// Puts the window's pages to where they belong: an image has them in the shadow only.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file; `InvalidData` for an exchange list that makes no sense.
+    pub fn put_window(&self, handoff: &Handoff) -> io::Result<()> {
+        let mut list = vec![0; PAGE_SIZE as usize];
+        let mut page = list.clone();
+        let read_at = |at: u64, buf: &mut [u8]| OldMemory::read_at(self, at, buf);
+        each_shadow(&read_at, handoff, &mut list, |window, shadow| {
+            if window >= handoff.window_end {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            read_at(shadow, &mut page)?;
+            self.0.write_all_at(&page, window)
+        })
     }
 }
 

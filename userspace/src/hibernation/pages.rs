@@ -98,24 +98,10 @@ impl SavedPages {
         handoff: &Handoff,
         page: &mut [u8],
     ) -> io::Result<()> {
-        let mut at = handoff.list;
-        // Each entry is another page of the window, which lies below 4 GiB.
-        let window = handoff.window_end.min(1 << 32);
-        let most = window / PAGE_SIZE / LIST_ENTRIES as u64 + 2;
-        for _ in 0..=most {
-            if at == 0 {
-                return Ok(());
-            }
-            read_at(at, page)?;
-            for n in 0..(word(page, 1) as usize).min(LIST_ENTRIES) {
-                let (window, shadow) = (word(page, 2 + 2 * n), word(page, 3 + 2 * n));
-                if window & ENTRY_OURS != 0 {
-                    self.set(u64::from(shadow) / PAGE_SIZE, true);
-                }
-            }
-            at = word(page, 0).into();
-        }
-        Err(bad("the exchange list has no end"))
+        each_shadow(read_at, handoff, page, |_, shadow| {
+            self.set(shadow / PAGE_SIZE, true);
+            Ok(())
+        })
     }
 
     fn set(&mut self, frame: u64, to: bool) {
@@ -158,6 +144,39 @@ impl SavedPages {
         }
         (start < at).then_some((start, at - start))
     }
+}
+
+/// Calls with each page of the window that is A's: where it belongs, and where its contents are now,
+/// both physical addresses. `page` is a page to read into.
+///
+/// # Errors
+///
+/// Those of `read_at` and `each`; `InvalidData` for a list without an end.
+pub fn each_shadow(
+    read_at: ReadAt,
+    handoff: &Handoff,
+    page: &mut [u8],
+    mut each: impl FnMut(u64, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut at = handoff.list;
+    // Each entry is another page of the window, which lies below 4 GiB.
+    let window = handoff.window_end.min(1 << 32);
+    let most = window / PAGE_SIZE / LIST_ENTRIES as u64 + 2;
+    let address = |word: u32| u64::from(word) & !(PAGE_SIZE - 1);
+    for _ in 0..=most {
+        if at == 0 {
+            return Ok(());
+        }
+        read_at(at, page)?;
+        for n in 0..(word(page, 1) as usize).min(LIST_ENTRIES) {
+            let (window, shadow) = (word(page, 2 + 2 * n), word(page, 3 + 2 * n));
+            if window & ENTRY_OURS != 0 {
+                each(address(window), address(shadow))?;
+            }
+        }
+        at = word(page, 0).into();
+    }
+    Err(bad("the exchange list has no end"))
 }
 
 /// Whole frames of some RAM from `floor`, bytes, up.

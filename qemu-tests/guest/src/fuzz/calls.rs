@@ -521,7 +521,9 @@ pub fn claim(chance: &mut Chance, opened: &Opened, memory: &Memory, place: Place
             _ => chance.of(&[0, 4096, 0xa_0000, 0x10_0000, 0x20_0000, 0xf000_0000]),
         };
         range.start = start & !0xfff;
-        range.end = range.start + (chance.below(64) << 12);
+        // Many pages, so that something is read and written there, or few.
+        let most = if chance.once_in(2) { 3800 } else { 64 };
+        range.end = range.start + (chance.below(most) << 12);
         if chance.once_in(6) && place != Place::Peer {
             range.end = chance.edge();
         }

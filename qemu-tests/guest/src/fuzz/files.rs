@@ -56,6 +56,8 @@ pub fn any(chance: &mut Chance, file: &File, memory: &Memory, place: Place, tall
             tally.add("pread", errno(answer as i64));
         }
         3 => {
+            let good = chance.once_in(2);
+            let buffer = if good { memory.good(chance) } else { buffer };
             // SAFETY: the kernel reads this process's memory, whatever is there.
             let answer = unsafe { libc::pwrite(fd, buffer as _, length, at) };
             tally.add("pwrite", errno(answer as i64));

@@ -112,6 +112,9 @@ fn one(
                 }
                 let claim = calls::claim(&mut chance, &opened, &memory, shared.place);
                 tally.add("claim", claim);
+                for _ in 0..if claim == 0 { 8 } else { 0 } {
+                    files::any(&mut chance, &opened.file, &memory, shared.place, &mut tally);
+                }
             }
             1..=3 => files::any(&mut chance, &opened.file, &memory, shared.place, &mut tally),
             4 => read_kimgcore(&mut chance, kimgcore, &memory, nobody, &mut tally),
