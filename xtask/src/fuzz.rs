@@ -197,7 +197,16 @@ fn all_of(
 /// Runs a target; the line about it, and whether it has found something.
 fn one(programs: &Path, name: &str, bound: Bound, seed: u32) -> Result<(String, bool)> {
     let work = artifacts::repo().join("target/fuzz");
-    let [corpus, found] = ["corpus", "found"].map(|part| work.join(part).join(name));
+    let [corpus, fresh, found] =
+        ["corpus", "fresh", "found"].map(|part| work.join(part).join(name));
+    // What was found before is gone on from, where there is time; a bounded run is always the same.
+    let corpus = match bound {
+        Bound::Seconds(_) => corpus,
+        Bound::Runs => {
+            let _ = std::fs::remove_dir_all(&fresh);
+            fresh
+        }
+    };
     sh::create_dir(&corpus)?;
     sh::create_dir(&found)?;
     let log = work.join(format!("{name}.log"));
@@ -216,10 +225,8 @@ fn one(programs: &Path, name: &str, bound: Bound, seed: u32) -> Result<(String, 
         "-print_final_stats=1".into(),
         format!("-artifact_prefix={}/", found.display()),
     ]);
-    // What was found before is gone on from, where there is time; a bounded run is always the same.
-    if let Bound::Seconds(_) = bound {
-        command.arg(&corpus);
-    }
+    // libFuzzer writes to the first one that it is given.
+    command.arg(&corpus);
     let seeds = dir().join("seeds").join(name);
     if seeds.is_dir() {
         command.arg(seeds);
