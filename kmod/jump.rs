@@ -78,6 +78,10 @@ fn descend<S: Side>(side: &mut S, trail: &Trail<'_>) -> Result {
     let _interrupts = Interrupts::off(trail)?;
     let _syscore = Syscore::suspend(trail)?;
     trail.take(Rung::PageMap, || {
+        if let Some(drain) = trail.symbols.drain_local_pages() {
+            // SAFETY: as swsusp_save calls it: interrupts are off, no other CPU runs; null is all zones.
+            unsafe { drain(core::ptr::null_mut()) }
+        }
         side.map_pages();
         Ok(())
     })?;

@@ -116,14 +116,25 @@ kjump_stub_exchange_back:
 .Lback_end:
 	ret
 
-# Copies the page at %esi to the page at %edi; flags in the low bits are dropped. Clobbers %ecx,
-# %esi, %edi.
+# Copies the page at %esi to the page at %edi; flags in the low bits are dropped. Clobbers %eax,
+# %ecx, %esi, %edi. Not by `rep movsl`: an emulator takes that word by word, with a look at its
+# interrupts after each.
 kjump_stub_copy:
 	andl	$~0xfff, %esi
 	andl	$~0xfff, %edi
-	movl	$1024, %ecx
-	cld
-	rep movsl
+	movl	$256, %ecx
+1:	movl	(%esi), %eax
+	movl	%eax, (%edi)
+	movl	4(%esi), %eax
+	movl	%eax, 4(%edi)
+	movl	8(%esi), %eax
+	movl	%eax, 8(%edi)
+	movl	12(%esi), %eax
+	movl	%eax, 12(%edi)
+	addl	$16, %esi
+	addl	$16, %edi
+	decl	%ecx
+	jnz	1b
 	ret
 
 # Swaps the pages at %esi and %edi; flags in the low bits are dropped. Clobbers %eax, %ecx,
@@ -133,7 +144,7 @@ kjump_stub_swap:
 	andl	$~0xfff, %edi
 	pushl	%ebx
 	pushl	%edx
-	movl	$512, %ecx
+	movl	$256, %ecx
 1:	movl	(%esi), %eax
 	movl	(%edi), %ebx
 	movl	%eax, (%edi)
@@ -142,8 +153,16 @@ kjump_stub_swap:
 	movl	4(%edi), %edx
 	movl	%eax, 4(%edi)
 	movl	%edx, 4(%esi)
-	addl	$8, %esi
-	addl	$8, %edi
+	movl	8(%esi), %eax
+	movl	8(%edi), %ebx
+	movl	%eax, 8(%edi)
+	movl	%ebx, 8(%esi)
+	movl	12(%esi), %eax
+	movl	12(%edi), %edx
+	movl	%eax, 12(%edi)
+	movl	%edx, 12(%esi)
+	addl	$16, %esi
+	addl	$16, %edi
 	decl	%ecx
 	jnz	1b
 	popl	%edx

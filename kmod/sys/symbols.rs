@@ -86,6 +86,8 @@ wrappers! {
     pm_prepare_console();
     /// kernel/power/console.c
     pm_restore_console();
+    /// mm/page_alloc.c; null for all zones
+    drain_local_pages(zone: *mut c_void);
 }
 
 impl Symbols {

@@ -518,6 +518,7 @@ pub const OPTIONAL_SYMBOLS: &[&str] = &[
     "console_resume_all",
     "pm_prepare_console",
     "pm_restore_console",
+    "drain_local_pages",
 ];
 
 impl Default for Status {

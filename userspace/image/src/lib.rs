@@ -14,6 +14,7 @@
 //! 2.4 MiB, a reader 0.5 MiB and 0.2 MiB for each image below; nothing that an image says makes either take more than [`layout::MAX_CHUNK_PAGES`] allows.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod announce;
 mod below;
 mod bounds;
@@ -39,6 +40,7 @@ mod table;
 mod target;
 mod writer;
 
+pub use ahead::Ahead;
 pub use announce::{announce, announced};
 pub use buffer::Aligned;
 pub use chunks::{Chunk, Chunks, Piece, Verified};

@@ -74,8 +74,10 @@ impl<T: Target> Output<T> {
     pub fn write_out(&mut self) -> Result<(), Error> {
         let end = self.fill.next_multiple_of(BLOCK);
         self.buffer.bytes_mut()[self.fill..end].fill(0);
-        let bytes = &self.buffer.bytes()[..end];
-        put(&mut self.target, self.at, bytes, "writing the image")?;
+        let (at, what) = (self.at, "writing the image");
+        put(&mut self.target, at, end, what, |target| {
+            target.write_buffer(at, &mut self.buffer, end)
+        })?;
         self.at += end as u64;
         self.fill = 0;
         Ok(())
@@ -83,7 +85,9 @@ impl<T: Target> Output<T> {
 
     /// Writes somewhere else, past the buffer.
     pub fn write_at(&mut self, at: u64, bytes: &[u8], what: &'static str) -> Result<(), Error> {
-        put(&mut self.target, at, bytes, what)
+        put(&mut self.target, at, bytes.len(), what, |target| {
+            target.write_at(at, bytes)
+        })
     }
 
     /// See [`Target::flush`].
@@ -93,12 +97,18 @@ impl<T: Target> Output<T> {
     }
 }
 
-fn put(target: &mut impl Target, at: u64, bytes: &[u8], what: &'static str) -> Result<(), Error> {
-    let need = at + bytes.len() as u64;
+fn put<T: Target>(
+    target: &mut T,
+    at: u64,
+    len: usize,
+    what: &'static str,
+    write: impl FnOnce(&mut T) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    let need = at + len as u64;
     if let Some(have) = target.size().filter(|size| need > *size) {
         return Err(Error::NoRoom { need, have });
     }
-    target.write_at(at, bytes).map_err(|source| {
+    write(target).map_err(|source| {
         let have = at;
         match source.kind() {
             ErrorKind::StorageFull => Error::NoRoom { need, have },

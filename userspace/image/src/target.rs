@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::buffer::Aligned;
+
 /// A place for an image.
 ///
 /// Every write starts at a multiple of 4096 bytes, has a multiple of 4096 bytes, and comes from
@@ -12,6 +14,11 @@ pub trait Target {
     fn size(&self) -> Option<u64>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// The same of the first `len` bytes of a buffer. It may be exchanged for another one of the same size, and
+    /// the write may go on when this returns: then a failure is told by a later call.
+    fn write_buffer(&mut self, offset: u64, buffer: &mut Aligned, len: usize) -> io::Result<()> {
+        self.write_at(offset, &buffer.bytes()[..len])
+    }
     /// Returns when all that was written would survive a power cut.
     fn flush(&mut self) -> io::Result<()>;
 }
@@ -31,6 +38,9 @@ impl<T: Target + ?Sized> Target for &mut T {
     }
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).write_at(offset, bytes)
+    }
+    fn write_buffer(&mut self, offset: u64, buffer: &mut Aligned, len: usize) -> io::Result<()> {
+        (**self).write_buffer(offset, buffer, len)
     }
     fn flush(&mut self) -> io::Result<()> {
         (**self).flush()
@@ -52,6 +62,9 @@ impl<T: Target + ?Sized> Target for Box<T> {
     }
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).write_at(offset, bytes)
+    }
+    fn write_buffer(&mut self, offset: u64, buffer: &mut Aligned, len: usize) -> io::Result<()> {
+        (**self).write_buffer(offset, buffer, len)
     }
     fn flush(&mut self) -> io::Result<()> {
         (**self).flush()

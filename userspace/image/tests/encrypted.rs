@@ -148,7 +148,8 @@ fn another_key_and_none() {
         true => encrypted(2, Codec::Lz4, &memory),
         false => header(2, Codec::Lz4, &memory),
     };
-    for (on, with) in [(true, None), (false, Some(&key(1)))] {
+    let unused = key(1);
+    for (on, with) in [(true, None), (false, Some(&unused))] {
         let e = begin(&mut target, &header_of(on), with);
         assert!(matches!(e, Some(Error::Invalid(_))), "{e:?}");
     }
@@ -158,7 +159,7 @@ fn another_key_and_none() {
         table: true,
         ..encrypted(2, Codec::Lz4, &memory)
     };
-    let e = begin(&mut target, &with_table, Some(&key(1)));
+    let e = begin(&mut target, &with_table, Some(&unused));
     assert!(matches!(e, Some(Error::Invalid(what)) if what.contains("table of pages")));
     assert!(target == disk);
 }

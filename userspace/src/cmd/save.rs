@@ -95,7 +95,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     let mut reporter = Reporter::new("saving", args.json, stream);
     let mut abort = Abort::watch();
     let summary = if stream {
-        let target = StreamTarget::new(io::stdout().lock());
+        let target = StreamTarget::new(io::stdout());
         save.run(target, &mut reporter, &mut abort)?
     } else {
         let system = System::default();

@@ -4,7 +4,7 @@ use std::io;
 
 use kjump_abi::{Handoff, PAGE_SIZE};
 use kjump_image::{
-    discard, now, Encryption, Error as ImageError, Header, Options, Summary, Target, Writer,
+    discard, now, Ahead, Encryption, Error as ImageError, Header, Options, Summary, Target, Writer,
 };
 use kjump_target::System;
 
@@ -22,8 +22,9 @@ use crate::secret;
 /// Frames mapped at a time: as many as a page table covers without PAE.
 const REGION: u64 = 1024;
 
-/// Bytes a write: large for a disk, and small enough for a window that has a MiB or two to spare.
-const BUFFER: usize = 512 << 10;
+/// Bytes a write: large for a disk, and small enough for a window that has a MiB or two to spare; it is taken
+/// twice.
+const BUFFER: usize = 384 << 10;
 
 /// What is saved, and as what.
 pub struct Save<'a> {
@@ -47,7 +48,7 @@ impl Save<'_> {
     /// [`Error::OwnWindow`]; [`Error::Save`] and [`Error::Guard`]; swap areas are as they were then.
     pub fn run(
         &self,
-        mut target: impl Target,
+        mut target: impl Target + Send,
         reporter: &mut Reporter,
         abort: &mut Abort,
     ) -> Result<Summary> {
@@ -99,7 +100,7 @@ impl Save<'_> {
 
     fn write(
         &self,
-        target: &mut impl Target,
+        target: &mut (impl Target + Send),
         header: &Header,
         pages: &SavedPages,
         watched: Option<&Watch>,
@@ -141,17 +142,23 @@ impl Save<'_> {
                 .as_ref()
                 .filter(|_| header.encryption.is_some()),
         };
-        let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
-        let mut region = 0;
-        while region < pages.frames() {
-            self.write_region(&mut writer, pages, region)
-                .map_err(failed)?;
-            region += REGION;
-        }
-        if !stream {
-            writer.set_guards(&guards()?).map_err(failed)?;
-        }
-        writer.finish().map_err(failed)
+        std::thread::scope(|scope| {
+            let target = Ahead::start(scope, target, BUFFER).map_err(|source| {
+                let what = "starting the thread that writes";
+                failed(ImageError::Io { what, source })
+            })?;
+            let mut writer = Writer::begin(target, header, &first, options).map_err(failed)?;
+            let mut region = 0;
+            while region < pages.frames() {
+                self.write_region(&mut writer, pages, region)
+                    .map_err(failed)?;
+                region += REGION;
+            }
+            if !stream {
+                writer.set_guards(&guards()?).map_err(failed)?;
+            }
+            writer.finish().map_err(failed)
+        })
     }
 
     /// Writes what there is to save of a region, from where it lies.
