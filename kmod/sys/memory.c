@@ -92,7 +92,7 @@ bool kjh_nobodys(u32 first, u32 end)
 
 static u32 frame_kind(struct page *page)
 {
-	if (!page || PageOffline(page) || PageHWPoison(page) || page_is_guard(page))
+	if (!page || PageOffline(page) || PageHWPoison(page) || PageGuard(page))
 		return KJH_FRAME_UNREADABLE;
 	return PageBuddy(page) ? KJH_FRAME_FREE : KJH_FRAME_USED;
 }

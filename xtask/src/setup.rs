@@ -25,13 +25,14 @@ const PACKAGES: &[&str] = &[
     "gdb",             // tests: cores
     "libc6-dev",       // the host's programs
     "libclang-19-dev", // bindgen
+    "lz4",             // the peer's kernel's compressed image
     "make",            // kernel
     "mtools",          // tests: files on FAT images
     "patch",           // the kernel's Rust patch
     "qemu-system-x86", // tests
     "util-linux",      // tests: mkswap
     "xfsprogs",        // tests: disk images
-    "xz-utils",        // the kernel's source and its compressed image
+    "xz-utils",        // the kernel's source and the others' images
 ];
 
 /// rustup's components beside the minimal profile.
