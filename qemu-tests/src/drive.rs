@@ -33,6 +33,8 @@ pub struct Drive {
     read_only: bool,
     fault: Option<(Fault, u64)>,
     log: Option<PathBuf>,
+    /// Bytes a second, at most.
+    speed: Option<u64>,
 }
 
 impl From<PathBuf> for Drive {
@@ -42,6 +44,7 @@ impl From<PathBuf> for Drive {
             read_only: false,
             fault: None,
             log: None,
+            speed: None,
         }
     }
 }
@@ -68,6 +71,12 @@ impl Drive {
     /// What is written and flushed goes to a log, for [`crate::writes`].
     pub fn logged(mut self, log: &Path) -> Self {
         self.log = Some(log.to_path_buf());
+        self
+    }
+
+    /// A slow one: so many bytes a second, read and written.
+    pub fn slow(mut self, bytes: u64) -> Self {
+        self.speed = Some(bytes);
         self
     }
 
@@ -99,6 +108,9 @@ impl Drive {
                 // The guest is to hear of it; otherwise QEMU may stop the machine.
                 drive += ",werror=report";
             }
+        }
+        if let Some(bytes) = self.speed {
+            drive += &format!(",throttling.bps-total={bytes}");
         }
         if self.read_only {
             drive += ",read-only=on";

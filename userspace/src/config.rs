@@ -75,6 +75,8 @@ pub struct Config {
     pub optimistic: bool,
     /// Save although there are filesystems whose changes nobody could tell.
     pub allow_unknown: bool,
+    /// Drop what can be read again before memory is saved.
+    pub drop_caches: bool,
     /// Where snapshots with names are: a directory, or a device with a filesystem.
     pub snapshots: String,
     /// How images are encrypted; then others are not taken.
@@ -105,6 +107,7 @@ impl Default for Config {
             mode: Mode::default(),
             optimistic: false,
             allow_unknown: false,
+            drop_caches: false,
             snapshots: "/var/lib/kjump".into(),
             encrypt: Encrypt::None,
             key_file: None,
@@ -136,6 +139,9 @@ pub struct Overrides {
     /// Save although there are filesystems whose changes nobody could tell
     #[arg(long)]
     pub allow_unknown: bool,
+    /// Drop what can be read again before memory is saved: a smaller image, and more to read afterwards
+    #[arg(long)]
+    pub drop_caches: bool,
     /// The peer's kernel
     #[arg(long, value_name = "FILE")]
     pub peer: Option<PathBuf>,
@@ -166,6 +172,7 @@ impl Overrides {
             mode: self.mode.unwrap_or(file.mode),
             optimistic: self.optimistic || file.optimistic,
             allow_unknown: self.allow_unknown || file.allow_unknown,
+            drop_caches: self.drop_caches || file.drop_caches,
             ..self.key.apply(file)
         }
     }

@@ -19,6 +19,7 @@ fn a_full_file() {
         compression = "zstd"
         mode = "s4"
         optimistic = true
+        drop_caches = true
         allow_unknown = true
         snapshots = "UUID=77"
         encrypt = "key-file"
@@ -36,7 +37,7 @@ fn a_full_file() {
     assert_eq!((c.kdf_memory, c.kdf_passes), (32 << 20, 5));
     assert_eq!(c.encrypt, Encrypt::KeyFile);
     assert_eq!(c.key_file, Some("/root/key".into()));
-    assert!(c.optimistic && c.allow_unknown && c.snapshots == "UUID=77");
+    assert!(c.optimistic && c.allow_unknown && c.drop_caches && c.snapshots == "UUID=77");
     assert_eq!(c.command_line("console=tty0"), "console=ttyS0,115200");
 }
 

@@ -47,6 +47,13 @@ impl Kernel {
         }
     }
 
+    /// The compiler, where it is not the kernel's own choice. A kernel compiled for size fills and copies memory
+    /// by `rep stosb` and `rep movsb`: slow on processors without fast ones (those before Ivy Bridge, emulated
+    /// ones), and a quarter of a peer's boot there. (In KCFLAGS bindgen would trip over it.)
+    pub fn compiler(self) -> Option<&'static str> {
+        (self == Kernel::Lean).then_some("gcc -mstringop-strategy=rep_4byte")
+    }
+
     /// `full` is the kernel meant when none is named.
     fn suffix(self) -> &'static str {
         match self {

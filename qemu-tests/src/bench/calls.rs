@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::kjump;
@@ -39,6 +40,16 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     for (name, command) in KINDS {
         eprintln!("bench: {name}");
         let figures = one(&mut vm, command, options.calls).context(name)?;
+        if let Ok(median) = figures[0].parse() {
+            figures::note(Figure {
+                part: "calls",
+                what: "call".into(),
+                means: name.into(),
+                fill: None,
+                unit: "ms",
+                samples: vec![median],
+            });
+        }
         row(name, figures.into_iter());
     }
     vm.power_off()

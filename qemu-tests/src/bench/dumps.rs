@@ -10,17 +10,21 @@ use anyhow::{ensure, Context, Result};
 use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::Kernel;
+use crate::drive::Drive;
 use crate::initramfs::Purpose;
 use crate::story::Story;
 use crate::vm::Vm;
 use crate::{disk, hibernation, kjump, shell};
 
 /// How much of A's memory holds noise, per cent.
-const FILL: u32 = 40;
+pub const FILL: u32 = 40;
+
+/// Bytes a second of the slow disk.
+const SLOW: u64 = 20_000_000;
 
 /// What is measured: a title, the line, and where the result is.
 const MEANS: [(&str, &str, &str); 11] = [
-    ("kjump save", "kjump save --no-guards /dev/vdb", ""),
+    (OURS, "kjump save --no-guards /dev/vdb", ""),
     (
         "kjump save --format elf",
         "kjump save --format elf --no-guards /mnt/dump",
@@ -48,11 +52,7 @@ const MEANS: [(&str, &str, &str); 11] = [
         "makedumpfile -l -d 1 /proc/vmcore /mnt/dump",
         FILE,
     ),
-    (
-        "makedumpfile -l -d 31",
-        "makedumpfile -l -d 31 /proc/vmcore /mnt/dump",
-        FILE,
-    ),
+    (THEIRS, "makedumpfile -l -d 31 /proc/vmcore /mnt/dump", FILE),
     (
         "makedumpfile -z -d 1",
         "makedumpfile -z -d 1 /proc/vmcore /mnt/dump",
@@ -64,6 +64,15 @@ const MEANS: [(&str, &str, &str); 11] = [
         FILE,
     ),
 ];
+
+/// The name in [`figures`] of what a slow disk takes.
+pub const SLOW_DISK: &str = "slow disk";
+/// Likewise of how much RAM is saved in a second.
+pub const SPEED: &str = "speed";
+/// A save as an image.
+pub const OURS: &str = "kjump save";
+/// The quickest of makedumpfile's ways, and the one that saves the same pages.
+pub const THEIRS: &str = "makedumpfile -l -d 31";
 
 /// A result that is a file.
 const FILE: &str = "/mnt/dump";
@@ -79,7 +88,10 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     std::fs::create_dir(&empty)?;
     disk::ext2(&files, size, &empty)?;
     disk::empty(&image, size)?;
-    config.disks = vec![files.into(), image.into()];
+    let slow = story.file("slow.img");
+    disk::empty(&slow, size)?;
+    let slow = Drive::from(slow).slow(SLOW);
+    config.disks = vec![files.into(), image.into(), slow];
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
     vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
@@ -110,7 +122,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
             FILE => shell::line(&mut vm, "busybox stat -c %s /mnt/dump; rm /mnt/dump")?
                 .trim()
                 .parse()?,
-            _ => image_bytes(&mut vm)?,
+            _ => image_bytes(&mut vm, "/dev/vdb")?,
         };
         let rate = f64::from(options.memory) * 1.048_576 / seconds;
         let cells = [
@@ -122,7 +134,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         let samples = [
             ("time", "s", seconds),
             ("written", "MiB", bytes as f64 / 1_048_576.0),
-            ("speed", "MB/s", rate),
+            (SPEED, "MB/s", rate),
         ];
         for (what, unit, sample) in samples {
             figures::note(Figure {
@@ -136,15 +148,49 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         }
     }
     shell::line(&mut vm, "umount /mnt")?;
+    slow_disk(&mut vm)?;
     vm.type_in("exit\n")?;
     let output = vm.finish(jump, kjump::JUMP)?;
     ensure!(output.rc == 0, "kjump jump: {} {}", output.rc, output.text);
     vm.power_off()
 }
 
-/// Bytes of the image on the second disk.
-fn image_bytes(vm: &mut Vm) -> Result<u64> {
-    let said = shell::line(vm, "kjump image inspect --json /dev/vdb")?;
+/// On a disk that is slower than any processor: what a save takes, and the same bytes by dd.
+fn slow_disk(vm: &mut Vm) -> Result<()> {
+    eprintln!("bench: a slow disk");
+    let timed = |vm: &mut Vm, line: &str| -> Result<f64> {
+        let started = Instant::now();
+        shell::line(vm, &format!("{line} >/tmp/said 2>&1 && sync"))?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let save = timed(vm, "kjump save --no-guards /dev/vdc")?;
+    let count = image_bytes(vm, "/dev/vdc")?.div_ceil(1 << 20);
+    let dd = timed(
+        vm,
+        &format!("dd if=/dev/zero of=/dev/vdc bs=1M count={count} oflag=direct conv=fsync"),
+    )?;
+    println!();
+    println!(
+        "a disk of {} MB/s: kjump save {save:.1} s for {count} MiB, dd of as many {dd:.1} s; ratio {:.2}",
+        SLOW / 1_000_000,
+        dd / save
+    );
+    for (means, sample) in [(OURS, save), ("dd", dd)] {
+        figures::note(Figure {
+            part: "dumps",
+            what: SLOW_DISK.into(),
+            means: means.into(),
+            fill: Some(FILL),
+            unit: "s",
+            samples: vec![sample],
+        });
+    }
+    Ok(())
+}
+
+/// Bytes of the image on a disk.
+fn image_bytes(vm: &mut Vm, disk: &str) -> Result<u64> {
+    let said = shell::line(vm, &format!("kjump image inspect --json {disk}"))?;
     let line = said.lines().find(|line| line.starts_with('{'));
     let json: serde_json::Value = serde_json::from_str(line.context("no JSON")?)?;
     json["totals"]["image_bytes"]

@@ -31,6 +31,15 @@ enum Means {
     Resident,
 }
 
+/// Columns, by name.
+pub const LZO: &str = "swsusp lzo";
+/// See [`LZO`].
+pub const LZ4: &str = "swsusp lz4";
+/// See [`LZO`].
+pub const COLD: &str = "kjump cold";
+/// See [`LZO`].
+pub const RESIDENT: &str = "kjump resident";
+
 const MEANS: [Means; 4] = [
     Means::Swsusp(Compressor::Lzo),
     Means::Swsusp(Compressor::Lz4),
@@ -41,10 +50,10 @@ const MEANS: [Means; 4] = [
 impl Means {
     fn name(self) -> &'static str {
         match self {
-            Means::Swsusp(Compressor::Lzo) => "swsusp lzo",
-            Means::Swsusp(Compressor::Lz4) => "swsusp lz4",
-            Means::Cold => "kjump cold",
-            Means::Resident => "kjump resident",
+            Means::Swsusp(Compressor::Lzo) => LZO,
+            Means::Swsusp(Compressor::Lz4) => LZ4,
+            Means::Cold => COLD,
+            Means::Resident => RESIDENT,
         }
     }
 }
@@ -123,7 +132,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
 /// What is measured of a cycle: the name in [`figures`], unit, digits, the sample.
 type Line = (&'static str, &'static str, usize, fn(&Cycle) -> Option<f64>);
 
-/// Names that [`super::charts`] looks for.
+/// Names that [`super::charts`] and [`super::targets`] look for.
 pub const DOWN: &str = "command to power off";
 /// See [`DOWN`].
 pub const UP: &str = "kernel's start to A";

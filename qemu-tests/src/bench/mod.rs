@@ -12,6 +12,7 @@ pub mod jumps;
 mod peers;
 mod snapshots;
 mod switches;
+mod targets;
 
 use std::time::Duration;
 
@@ -106,6 +107,7 @@ pub fn run(options: &Options) -> Result<()> {
             bail!("a kernel complained: {splat}");
         }
     }
+    targets::print();
     let directory = artifacts.dir().to_path_buf();
     let told = serde_json::json!({
         "memory": options.memory,

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{ensure, Context, Result};
 
+use super::figures::{self, Figure};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -43,6 +44,20 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     for &fill in &options.fill {
         eprintln!("bench: snapshots at {fill} %");
         columns.push(one(story, options, fill).with_context(|| format!("{fill} %"))?);
+    }
+    for (&fill, (steps, images)) in options.fill.iter().zip(&columns) {
+        let steps = STEPS.iter().zip(steps);
+        for (title, value) in steps.chain(IMAGES.iter().zip(images)) {
+            let (what, unit) = title.rsplit_once(", ").unwrap_or((title, ""));
+            figures::note(Figure {
+                part: "snapshots",
+                what: what.into(),
+                means: "kjump".into(),
+                fill: Some(fill),
+                unit,
+                samples: vec![*value],
+            });
+        }
     }
     println!();
     println!(

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{ensure, Result};
 
+use super::figures::{self, Figure};
 use super::jumps::median;
 use super::{row, Options};
 use crate::artifacts::Kernel;
@@ -15,6 +16,13 @@ use crate::kjump::{self, JUMP};
 use crate::story::Story;
 use crate::tests::interop::files;
 use crate::vm::Vm;
+
+/// The name in [`figures`] of a switch there and back.
+pub const SWITCH: &str = "switch";
+/// Columns: kjump at both ends, and mainline with no module in A.
+pub const OURS: &str = "kjump";
+/// See [`OURS`].
+pub const MAINLINE: &str = "mainline";
 
 /// Switches of each kind.
 const SWITCHES: usize = 200;
@@ -31,7 +39,7 @@ struct Kind {
 
 const KINDS: [Kind; 3] = [
     Kind {
-        title: "kjump",
+        title: OURS,
         module: true,
         load: "kjump load /boot/lean --window 32M --initrd /boot/plain.cpio.gz \
                --append 'console=ttyS0 panic=-1 kjump.do=back'",
@@ -47,7 +55,7 @@ const KINDS: [Kind; 3] = [
         code: 0,
     },
     Kind {
-        title: "mainline",
+        title: MAINLINE,
         module: false,
         load: "/bin/kexec -c --load-preserve-context /boot/lean --initrd=/boot/bare.cpio.gz \
                --mem-min=0 --mem-max=0x1ffffff --pass-memmap-cmdline \
@@ -63,6 +71,16 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     for kind in &KINDS {
         eprintln!("bench: switches: {}", kind.title);
         columns.push(measure(story, options, kind)?);
+    }
+    for (kind, samples) in KINDS.iter().zip(&columns) {
+        figures::note(Figure {
+            part: "switches",
+            what: SWITCH.into(),
+            means: kind.title.into(),
+            fill: None,
+            unit: "ms",
+            samples: samples.clone(),
+        });
     }
     println!();
     println!(

@@ -199,8 +199,12 @@ fn one(story: &Story, case: &Case) -> Result<()> {
         let settings = [
             format!("target = \"{target}\""),
             "compression = \"zstd\"".to_string(),
+            "drop_caches = true".to_string(),
         ];
-        hibernation::hibernate_as_configured(&mut vm, &settings)?
+        let asleep = hibernation::hibernate_as_configured(&mut vm, &settings)?;
+        let dropped = asleep.console.contains("drop_caches: 3");
+        ensure!(dropped, "no caches were dropped");
+        asleep
     } else {
         hibernation::hibernate(&mut vm, &target, case.mode)?
     };

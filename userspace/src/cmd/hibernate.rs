@@ -75,6 +75,9 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
     let target = system.open_in_a(&spec, args.force)?;
     let key = secret::for_a_new_image(&config, VERB)?;
     peer::ready(&device, &config, VERB)?;
+    if config.drop_caches {
+        drop_caches()?;
+    }
 
     let watched = watch::collect(&system, config.allow_unknown)?;
     let mut request = request(&config, &spec, &target, watched, key)?;
@@ -119,6 +122,15 @@ fn hibernate(args: &HibernateArgs) -> Result<String> {
         )),
         Answer::Failed(code, why) => Err(not_saved(code, why, image)),
     }
+}
+
+/// Page cache, directory entries and inodes that can be read again are given up: what is written back first
+/// can be.
+fn drop_caches() -> Result<()> {
+    const PATH: &str = "/proc/sys/vm/drop_caches";
+    rustix::fs::sync();
+    // Its 1 and 2 (Documentation/admin-guide/sysctl/vm.rst).
+    std::fs::write(PATH, "3").map_err(|e| Error::io(PATH, e))
 }
 
 /// Why there is no image; or, worse, that there may be one.

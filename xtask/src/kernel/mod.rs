@@ -56,7 +56,8 @@ pub fn ensure(kernels: &[Kernel], tools: &Tools) -> Result<Vec<Built>> {
         .iter()
         .map(|&kernel| {
             let wishes = fragments(kernel)?;
-            let key = sh::hash([&source.key, &versions, &wishes]);
+            let all = wishes.clone() + kernel.compiler().unwrap_or_default();
+            let key = sh::hash([&source.key, &versions, &all]);
             let dir = cache
                 .join("kernel")
                 .join(format!("{}-{}", kernel.name(), &key[..16]));
@@ -126,6 +127,9 @@ impl Built {
             make.arg("-C")
                 .arg(&source.dir)
                 .arg(format!("O={}", self.dir.display()));
+            if let Some(compiler) = self.kernel.compiler() {
+                make.arg(format!("CC={compiler}"));
+            }
             make
         };
 
