@@ -36,6 +36,28 @@ pub(super) fn options(flags: u32, fail_at: u32, reserved: [u32; 2]) -> Result<Op
 /// `EBUSY`; `EPERM`; those of [`crate::load::Load::watch`]; what the rung that failed reported, with
 /// its number in `failed_rung`.
 pub(crate) fn jump(opener: Opener, request: &mut abi::Jump) -> Result {
+    let result = there_and_back(opener, request);
+    if result.is_err() {
+        forget_request(opener);
+    }
+    result
+}
+
+/// What was left for a jump that did not come about may have a key in it. Another opener's stays.
+fn forget_request(opener: Opener) {
+    let mut session = SESSION.lock();
+    let Ok(place) = session.place(opener) else {
+        return;
+    };
+    if place.claim(opener).is_err() {
+        return;
+    }
+    if let State::Loaded(load) | State::Returned(load) = &mut place.state {
+        load.forget_request();
+    }
+}
+
+fn there_and_back(opener: Opener, request: &mut abi::Jump) -> Result {
     lockdown()?;
     let paranoid = request.flags & abi::JUMP_PARANOID != 0;
     let flags = request.flags & !abi::JUMP_PARANOID;

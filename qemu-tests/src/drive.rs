@@ -74,6 +74,11 @@ impl Drive {
         self
     }
 
+    /// The file.
+    pub fn image(&self) -> &Path {
+        &self.image
+    }
+
     /// A slow one: so many bytes a second, read and written.
     pub fn slow(mut self, bytes: u64) -> Self {
         self.speed = Some(bytes);

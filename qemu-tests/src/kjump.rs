@@ -92,6 +92,8 @@ pub mod exit {
     pub const TARGET_FAILED: i32 = 58;
     /// There is no key.
     pub const NO_KEY: i32 = 71;
+    /// It is not encrypted, and only what is encrypted is taken.
+    pub const PLAIN: i32 = 72;
 }
 
 /// Loads the module. `options` are its parameters.

@@ -104,6 +104,15 @@ fn foreign(story: &Story, away: &Away) -> Result<()> {
     let mut vm = story.boot("another machine", &config)?;
     kjump::insmod(&mut vm, "")?;
     kjump::refuses(&mut vm, "krestore /dev/vdb", exit::FOREIGN, "foreign")?;
+    // A core is never encrypted: who can write to the disk could bring his own.
+    let asked = "kjump restore --encrypt passphrase /dev/vdb";
+    kjump::refuses(&mut vm, asked, exit::PLAIN, "plain image")?;
+    vm.sh("echo 'encrypt = \"key-file\"' >>/etc/kjump.toml")?;
+    for command in ["krestore /dev/vdb", "kexec -l --args-none /dev/vdb"] {
+        kjump::refuses(&mut vm, command, exit::PLAIN, "plain image")?;
+    }
+    let plain = "kjump restore --encrypt none /dev/vdb";
+    kjump::refuses(&mut vm, plain, exit::FOREIGN, "foreign")?;
     empty(&mut vm)?;
     vm.power_off()
 }

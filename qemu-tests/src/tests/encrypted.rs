@@ -161,6 +161,9 @@ pub fn key_file(story: &Story) -> Result<()> {
     let line = "kjump hibernate --target /dev/vdb --key-file /dev/vdc";
     let asleep = hibernation::go_off(&mut vm, line)?;
     drop(vm);
+    let mut image = Image::inspect_only(Device::new(File::open(&target)?)?)?;
+    image.unlock(&drives[0].1).context("it has another key")?;
+    drop(image);
 
     let words = "kjump.resume=/dev/vdb kjump.encrypt=key-file kjump.key_file=/dev/vdc";
     let again = hibernation::again(story, &config, Way::Initramfs, words);
@@ -226,7 +229,7 @@ fn holds_key(bytes: &[u8], key: &MasterKey) -> bool {
 
 /// The key that the image says the passphrase comes to.
 fn key_of(disk: &Path) -> Result<MasterKey> {
-    let image = Image::inspect_only(Device::new(File::open(disk)?)?)?;
+    let mut image = Image::inspect_only(Device::new(File::open(disk)?)?)?;
     let source = image.encryption().context("it is not encrypted")?.source;
     let KeySource::Passphrase {
         salt,
@@ -247,6 +250,7 @@ fn key_of(disk: &Path) -> Result<MasterKey> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(PASSPHRASE.as_bytes(), &salt, key.bytes_mut())
         .map_err(|e| anyhow::anyhow!("{e}"))?;
+    image.unlock(&key).context("it has another key")?;
     Ok(key)
 }
 

@@ -3,15 +3,18 @@
 //! \[secrets\]: what a peer had in its memory is nowhere in the machine's once it is unloaded; the key of
 //! an image is nowhere as soon as the image is written; files with memory in them are their owner's.
 
-use anyhow::{ensure, Result};
-use kjump_image::{hex, MasterKey};
+use std::fs::File;
+
+use anyhow::{ensure, Context, Result};
+use kjump_image::{hex, Device, Image, MasterKey};
 
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::hibernation::LONG;
 use crate::initramfs::Purpose;
-use crate::kjump;
+use crate::kjump::{self, exit};
 use crate::shell;
+use crate::snapshots::{rollback, snapshot};
 use crate::story::Story;
 use crate::vm::{Config, Vm};
 
@@ -23,9 +26,11 @@ const TIMES: usize = 3000;
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
     let mut config = story.config_for(Kernel::Full, Purpose::Hibernation)?;
-    let target = story.file("target.img");
-    disk::empty(&target, 320)?;
-    config.disks.push(target.into());
+    for name in ["target.img", "other.img"] {
+        let target = story.file(name);
+        disk::empty(&target, 320)?;
+        config.disks.push(target.into());
+    }
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;
 
@@ -56,20 +61,59 @@ pub fn run(story: &Story) -> Result<()> {
         inspected.contains("\"encrypted\": \"key-file\""),
         "{inspected}"
     );
-    let memory = all(&mut vm, &config)?;
-    for (what, bytes) in [
-        ("as it is", key.bytes().to_vec()),
-        ("as a request has it", hex(key.bytes()).into_bytes()),
-    ] {
-        let at = memory.windows(bytes.len()).position(|w| w == bytes);
-        ensure!(at.is_none(), "the key is in memory, {what}, at {at:x?}");
-    }
+    no_key(&mut vm, &config, &key, "a save")?;
+
+    // An encrypted snapshot, and back to it. It holds no digests of pages, so nothing builds on it.
+    let (then, _) = snapshot(
+        &mut vm,
+        "kjump snapshot --force /dev/vda --key-file /run/key",
+    )?;
+    no_key(&mut vm, &config, &key, "a snapshot")?;
+    vm.sh("echo later >/run/later")?;
+    let refused = "kjump snapshot --base /dev/vda /dev/vdb --key-file /run/key";
+    ensure!(vm.run_for(refused, LONG)?.rc != 0, "a base was taken");
+    let unread = "kjump rollback /dev/vda";
+    kjump::refuses(&mut vm, unread, exit::NO_KEY, "key")?;
+    let back = "kjump rollback /dev/vda --key-file /run/key";
+    rollback(&mut vm, back, &then)?;
+    vm.sh("test ! -e /run/later")?;
+    no_key(&mut vm, &config, &key, "a rollback")?;
 
     // Last, as a file has what the peer has: whoever may read it may know.
     vm.sh("echo x >/run/dump; chmod 644 /run/dump; (umask 0; kjump peer dump /run/dump)")?;
     let mode = vm.sh("stat -c %a /run/dump")?;
     ensure!(mode == "600", "others can read the peer: mode {mode}");
+
+    // A jump that does not come about: what was to be told the peer is taken back.
+    vm.sh("echo integrity >/sys/kernel/security/lockdown")?;
+    let output = vm.run_for(line, LONG)?;
+    ensure!(
+        output.rc == exit::NOT_PERMITTED,
+        "under lockdown: {} {}",
+        output.rc,
+        output.text
+    );
+    no_key(&mut vm, &config, &key, "a jump that failed")?;
     vm.power_off()
+}
+
+/// The key is nowhere in memory, this kernel's and the peer's; and it is the image's.
+fn no_key(vm: &mut Vm, config: &Config, key: &MasterKey, after: &str) -> Result<()> {
+    let disk = File::open(config.disks[0].image())?;
+    let mut image = Image::inspect_only(Device::new(disk)?)?;
+    image.unlock(key).context("another key is looked for")?;
+    let memory = all(vm, config)?;
+    for (what, bytes) in [
+        ("as it is", key.bytes().to_vec()),
+        ("as a request has it", hex(key.bytes()).into_bytes()),
+    ] {
+        let at = memory.windows(bytes.len()).position(|w| w == bytes);
+        ensure!(
+            at.is_none(),
+            "the key is in memory after {after}, {what}, at {at:x?}"
+        );
+    }
+    Ok(())
 }
 
 /// Has B make secrets in its memory, and come back.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use kjump_abi::ARCH_I386;
 use kjump_core::layout::USED;
-use kjump_image::{Machine, Source, Target};
+use kjump_image::{Machine, Refusal, Source, Target};
 use kjump_target::{Access, Reader, System};
 use rustix::fs::{memfd_create, MemfdFlags};
 
@@ -30,6 +30,7 @@ use crate::hibernation::resumable::Resumable;
 use crate::loader::memmap;
 use crate::parse;
 use crate::progress::Reporter;
+use crate::secret::{Encrypt, KeyArgs};
 use crate::swap;
 
 /// The core that was put in place here: whether its filesystems are compared, and its path.
@@ -55,6 +56,31 @@ pub struct Options {
     pub replace: bool,
     /// Print progress as JSON.
     pub json: bool,
+    /// Only what is encrypted is to be restored: a core never is.
+    pub demand: bool,
+}
+
+/// Whether this kernel is configured so.
+///
+/// # Errors
+///
+/// [`Error::Config`].
+pub fn demanded() -> Result<bool> {
+    Ok(KeyArgs::default().load()?.encrypt != Encrypt::None)
+}
+
+/// A core where only encrypted images are taken: whoever can write to a disk could bring his own.
+///
+/// # Errors
+///
+/// [`Refusal::Plain`], if `demand`.
+pub fn refuse_plain(demand: bool, name: &str) -> Result<()> {
+    let target = name.into();
+    let source = Refusal::Plain;
+    match demand {
+        true => Err(Error::Refused { target, source }),
+        false => Ok(()),
+    }
 }
 
 /// Whether a file begins as an ELF does.
@@ -74,6 +100,7 @@ pub fn load(path: &Path, options: Options) -> Result<Loaded> {
     let device = Device::open_as_root()?;
     let handoff = device.handoff().ok();
     let name = path.display().to_string();
+    refuse_plain(options.demand, &name)?;
     let mut core = Resumable::open(Reader::open(path)?, &name, options.entry)?;
     log::info!(
         "{name}: {} pages to be restored, entered at {:#x}",

@@ -16,7 +16,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::restore::{machine_ram, Failed, Restore};
 use crate::loader::memmap;
 use crate::progress::Reporter;
-use crate::secret::{KeyArgs, Opener, Spare};
+use crate::secret::{Encrypt, KeyArgs, Opener, Spare};
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -39,18 +39,19 @@ pub struct RestoreArgs {
 
 /// Restores and enters the saved kernel.
 pub fn run(args: &RestoreArgs) -> Result<u8> {
+    let config = args.key.load()?;
     if let Some(core) = elf(&args.source)? {
         let options = super::core::Options {
             entry: None,
             guard: !args.no_guards,
             replace: false,
             json: args.json,
+            demand: config.encrypt != Encrypt::None,
         };
         return super::core::restore(&core, options);
     }
     let device = Device::open_as_root()?;
     let handoff = device.handoff().ok();
-    let config = args.key.load()?;
     let machine = machine_here(handoff.as_deref())?;
     let claimed = Cell::new(false);
     let restore = Restore {

@@ -77,7 +77,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     }
     let device = Device::open_as_root()?;
     let handoff = device.handoff().map_err(|e| Error::from_errno("save", e))?;
-    let mut request = Request::parse(&handoff.request).unwrap_or_default();
+    let mut request = Request::left(&handoff.request, "save")?;
     request.image = new_uuid().map_err(|e| Error::io("a UUID for the image", e))?;
     request.codec = args.compression.unwrap_or(request.codec);
     request.optimistic |= args.optimistic;

@@ -40,7 +40,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         return Err(Error::OwnWindow { verb: "save" });
     }
     let status = device.status().map_err(|e| Error::from_errno("save", e))?;
-    let mut request = Request::parse(&handoff.request).unwrap_or_default();
+    let mut request = Request::left(&handoff.request, "save")?;
     if args.key.encrypt.is_some_and(|e| e != Encrypt::None) || args.key.key_file.is_some() {
         return Err(Error::Usage(
             "a core is never encrypted: leave --format elf out".into(),

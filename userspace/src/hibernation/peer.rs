@@ -85,11 +85,15 @@ pub fn tell_what_is(device: &Device) {
             true
         }
     };
-    let request = Request {
+    let mut request = Request {
         watched: watch::collect(&System::default(), false).ok(),
         encrypted,
         ..machine::introduce(&map)
     };
+    if request.text().len() >= abi::REQUEST_SIZE {
+        log::warn!("more is mounted than can be told: a peer that saves watches all filesystems that it finds");
+        request.watched = None;
+    }
     // What is loaded may go one way, or nothing may be: the jump says so.
     if let Err(e) = device.request(&request.text()) {
         log::info!("no request left for the peer: {e}");

@@ -7,6 +7,7 @@ use kjump_image::{hex, Base, Codec, Encryption, KeySource, MasterKey};
 use zeroize::Zeroizing;
 
 use crate::config::{parse_codec, parse_mode, Mode};
+use crate::error::{Error, Result};
 use crate::parse;
 
 /// A filesystem that A has mounted, or a swap area that it swaps to.
@@ -189,6 +190,18 @@ impl Request {
         text
     }
 
+    /// What a kernel has left: its text, or what holds where it left none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRequest`] for one that makes no sense: it may say that nothing is to be written as it is.
+    pub fn left(text: &[u8], verb: &'static str) -> Result<Self> {
+        match text.first() {
+            None | Some(0) => Ok(Self::default()),
+            Some(_) => Self::parse(text).ok_or(Error::NoRequest { verb }),
+        }
+    }
+
     /// Reads a block's text up to its NUL; `None` if there is none, or a line of it makes no sense.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = text.split(|b| *b == 0).next()?;
@@ -301,6 +314,19 @@ mod tests {
                 watched(Kind::Ext, "/dev/vda (/mnt:a)"),
                 watched(Kind::Swap, "/dev/vdc"),
             ]),
+        }
+    }
+
+    /// A peer that cannot read all of it must not do half of it.
+    #[test]
+    fn nothing_left_is_not_what_makes_no_sense() {
+        assert_eq!(Request::left(&[0; 16], "save").unwrap(), Request::default());
+        for text in ["codec=rot13:lz4\n\0", "x\0"] {
+            let code = Request::left(text.as_bytes(), "save").unwrap_err();
+            assert_eq!(
+                code.exit_code(),
+                Error::NoRequest { verb: "save" }.exit_code()
+            );
         }
     }
 

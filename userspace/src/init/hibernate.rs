@@ -23,15 +23,15 @@ pub fn as_asked(options: &Options) -> Result<()> {
     let handoff = device
         .handoff()
         .map_err(|e| Error::from_errno("hibernate", e))?;
-    let asked = Request::parse(&handoff.request);
-    let named = asked.as_ref().is_some_and(|r| r.image != [0; 16]);
-    let (mut request, mut target) = match asked {
-        Some(request) if named => {
-            let target = find(&request, &Spec::parse(&request.target)?)?;
-            (request, target)
+    let asked = Request::left(&handoff.request, "hibernate")?;
+    let named = asked.image != [0; 16];
+    let (mut request, mut target) = match named {
+        true => {
+            let target = find(&asked, &Spec::parse(&asked.target)?)?;
+            (asked, target)
         }
         // What it says of the machine and its filesystems holds, whoever names the target.
-        other => to_own(options, other.unwrap_or_default())?,
+        false => to_own(options, asked)?,
     };
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));
@@ -46,6 +46,7 @@ pub fn as_asked(options: &Options) -> Result<()> {
     let saved = save.run(&mut target, &mut reporter, &mut Abort::watch());
     // Nothing of it stays in this kernel, which may be entered again.
     request.key = None;
+    drop(handoff);
     let summary = saved?;
     drop(reporter);
     let totals = summary.totals;

@@ -8,7 +8,7 @@ use kjump_target::{Access, Spec};
 
 use super::options::{Fallback, Options};
 use super::{say, system};
-use crate::cmd::core::enter_marked;
+use crate::cmd::core::{demanded, enter_marked, refuse_plain};
 use crate::cmd::restore::{machine_here, opener, Place};
 use crate::cmd::resume::{forbidden, open, source_of};
 use crate::config::Config;
@@ -21,7 +21,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::restore::{Failed, Restore};
 use crate::hibernation::resumable::Resumable;
 use crate::progress::Reporter;
-use crate::secret::{self, KeyArgs, Opener};
+use crate::secret::{self, Encrypt, KeyArgs, Opener};
 
 /// The command word "resume": returns if nothing was written yet, so that the kernel that jumped
 /// here can go on booting. After that there is none any more: then the machine restarts.
@@ -48,7 +48,7 @@ pub fn as_asked() -> Result<()> {
         machine: machine_here(Some(&handoff))?,
         opener: Opener {
             given: request.key.as_ref(),
-            demand: request.encrypted,
+            demand: request.encrypted || config.encrypt != Encrypt::None,
             ..Opener::new(&config, "resume")
         },
         claimed: &claimed,
@@ -96,6 +96,7 @@ fn from_core(map: &CoreMap) -> Result<()> {
     let handoff = device
         .handoff()
         .map_err(|e| Error::from_errno("resume", e))?;
+    refuse_plain(demanded()?, &map.name)?;
     let mut core = Resumable::open(map.open(Access::Read)?, &map.name, Some(map.entry))?;
     let mut here = machine_here(Some(&handoff))?;
     // That of the kernel that jumped here, which has nothing to do with the core's.

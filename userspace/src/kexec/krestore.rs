@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cmd::core::{is_elf, restore, Options};
+use crate::cmd::core::{demanded, is_elf, restore, Options};
 use crate::error::{Error, Result};
 use crate::parse;
 
@@ -62,6 +62,7 @@ pub fn run(arguments: &[String]) -> Result<u8> {
         guard: true,
         replace: true,
         json: false,
+        demand: demanded()?,
     };
     restore(&file, options)
 }

@@ -61,6 +61,7 @@ pub fn run(o: &Options) -> Result<()> {
                 guard: true,
                 replace: true,
                 json: false,
+                demand: cmd::core::demanded()?,
             };
             cmd::core::load(&path, options).map(drop)
         }

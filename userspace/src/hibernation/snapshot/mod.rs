@@ -31,6 +31,8 @@ pub fn restore<S: Source + Target>(
     name: &str,
     reporter: &mut Reporter,
 ) -> Error {
+    // What opened it is not to stay in pages that are free in the kernel that is entered.
+    checked.key = None;
     hold_signals();
     let verified = match load(&mut checked, name, reporter) {
         Ok(loaded) => loaded,
