@@ -183,6 +183,7 @@ impl Agent {
     /// Sends a line of shell without waiting; [`Agent::finish`] waits.
     pub fn send(&mut self, command: &str) -> Result<usize> {
         assert!(!command.contains('\n'), "one line at a time");
+        crate::tally::command(command);
         let mark = self.heard.mark();
         self.number += 1;
         writeln!(self.port, "{} {command}", self.number).context("the agent's port")?;

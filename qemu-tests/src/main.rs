@@ -36,6 +36,7 @@ mod snapshots;
 mod soak;
 mod story;
 mod swsusp;
+mod tally;
 mod tests;
 mod text;
 mod tools;

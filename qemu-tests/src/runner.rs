@@ -120,6 +120,10 @@ pub fn run(artifacts: &Artifacts, options: &Options) -> Result<ExitCode> {
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));
     }
+    let tried = crate::tally::told();
+    if !tried.is_empty() {
+        println!("tried: {tried}");
+    }
     println!("{passed} passed, {} failed", failed.len());
     Ok(if failed.is_empty() && passed > 0 {
         ExitCode::SUCCESS

@@ -21,6 +21,7 @@ use crate::hibernation::{self, Asleep, Mode, Way};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::story::Story;
+use crate::tally;
 use crate::vm::{Config, Vm};
 use crate::work::{Reached, Work};
 
@@ -136,6 +137,7 @@ impl Bench<'_> {
         let started = running.vm.start_command(command)?;
         sleep(moment);
         running.vm.kill()?;
+        tally::power_cut();
         let waiting = running.vm.waiting(started);
         ensure!(
             !waiting.said.contains("::rc"),
@@ -153,6 +155,7 @@ impl Bench<'_> {
             .power_on("a restore that is cut", &self.again(way))?;
         sleep(moment);
         vm.kill()?;
+        tally::power_cut();
         drop(vm);
         self.next_boot(running, &asleep.waiting)
     }

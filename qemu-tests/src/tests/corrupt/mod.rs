@@ -194,6 +194,7 @@ impl Saved<'_> {
 
     /// Booted with the image in its way, this machine says why not, and boots normally.
     fn refuses(&self, title: &str, config: &Config, code: i32, words: &str) -> Result<()> {
+        crate::tally::altered();
         let waiting = &self.asleep.waiting;
         let (mut vm, start) = hibernation::start(self.story, title, config, waiting)?;
         if let Start::Resumed(output) = start {
@@ -211,6 +212,7 @@ impl Saved<'_> {
 
     /// After this on a normal boot the image is stale, and the refusal names the disk.
     fn after(&self, what: &str, disk: &str) -> Result<()> {
+        crate::tally::altered();
         let mut vm = self.normal_boot()?;
         vm.sh(what)?;
         let output = vm.run_for(&format!("kjump resume {IMAGE}"), LONG)?;
