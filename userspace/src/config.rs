@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kjump_abi::DEFAULT_WINDOW_END;
-use kjump_image::{Codec, KDF_PASSES};
+use kjump_image::{Codec, KDF_MEMORY, KDF_PASSES, KDF_WORK};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -199,17 +199,26 @@ impl Config {
 
     /// The configuration in a text; `path` is for messages.
     pub fn from_text(path: &Path, text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| {
-            let start = e.span().map_or(0, |s| s.start);
-            let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
+        let wrong = |start: usize, why: String| Error::Config {
+            path: path.into(),
+            line: text.bytes().take(start).filter(|b| *b == b'\n').count() + 1,
+            why,
+        };
+        let config: Self = toml::from_str(text).map_err(|e| {
             // The message may have lines of its own.
             let why: Vec<&str> = e.message().lines().collect();
-            Error::Config {
-                path: path.into(),
-                line,
-                why: why.join(" "),
-            }
-        })
+            wrong(e.span().map_or(0, |s| s.start), why.join(" "))
+        })?;
+        match config.kdf_work() {
+            ..=KDF_WORK => Ok(config),
+            work => Err(wrong(of_kdf(text), too_much(work))),
+        }
+    }
+
+    /// What a passphrase's derivation comes to, as an image's header counts it.
+    fn kdf_work(&self) -> u64 {
+        let memory = (self.kdf_memory >> 10).min(u64::from(*KDF_MEMORY.end()));
+        memory * u64::from(self.kdf_passes)
     }
 
     /// The target, or what to do about not having one.
@@ -279,6 +288,25 @@ fn passes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u32, D::Error>
             KDF_PASSES.end()
         ))),
     }
+}
+
+/// Where the text sets a part of the derivation last: one of the two is too large.
+fn of_kdf(text: &str) -> usize {
+    let mut at = 0;
+    let starts = text.split_inclusive('\n').map(|line| {
+        at += line.len();
+        (at - line.len(), line.trim_start())
+    });
+    let set = starts.filter(|(_, line)| line.starts_with("kdf_"));
+    set.last().map_or(0, |(start, _)| start)
+}
+
+fn too_much(work: u64) -> String {
+    format!(
+        "`kdf_memory` times `kdf_passes` is {} MiB, and no reader takes more than {}; set one lower",
+        work >> 10,
+        KDF_WORK >> 10
+    )
 }
 
 #[cfg(test)]

@@ -67,6 +67,12 @@ fn mistakes_are_told_with_their_line() {
         ("window = 16", 1, "expected a string"),
         ("encrypt = \"rot13\"", 1, "passphrase, key-file or none"),
         ("kdf_passes = 0", 1, "1 to 1000"),
+        ("\nkdf_passes = 257", 2, "16448 MiB"),
+        (
+            "kdf_passes = 17\nkdf_memory = \"1G\"\n# kdf_",
+            2,
+            "than 16384",
+        ),
         ("optimistic = \"yes\"", 1, "expected a boolean"),
         ("mode = \"s4\"\n\nmode = \"s4\"", 3, "duplicate"),
         ("peer", 1, ""),
@@ -78,6 +84,19 @@ fn mistakes_are_told_with_their_line() {
             "{text}: {e}"
         );
         assert!(e.contains(part) && e.lines().count() == 1, "{text}: {e}");
+    }
+}
+
+/// What is configured can be read again: more memory than an image may ask for is not taken.
+#[test]
+fn the_most_of_a_derivation() {
+    for text in [
+        "kdf_passes = 256",
+        "kdf_memory = \"1G\"\nkdf_passes = 16",
+        "kdf_memory = \"64G\"\nkdf_passes = 16",
+        "kdf_memory = \"16M\"\nkdf_passes = 1000",
+    ] {
+        assert!(parse(text).is_ok(), "{text}");
     }
 }
 

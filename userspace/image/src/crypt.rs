@@ -36,6 +36,9 @@ const IMAGE: &[u8] = b"image";
 pub const KDF_MEMORY: std::ops::RangeInclusive<u32> = 8..=1 << 20;
 /// Passes that it may ask for.
 pub const KDF_PASSES: std::ops::RangeInclusive<u32> = 1..=1000;
+/// Kibibytes times passes that it may ask for, 16 GiB: nothing of a header is known to be right before
+/// the derivation is done, so whoever wrote it must not make that last for hours.
+pub const KDF_WORK: u64 = 16 << 20;
 /// Lanes that it may ask for.
 pub const KDF_LANES: std::ops::RangeInclusive<u32> = 1..=16;
 
@@ -92,7 +95,7 @@ pub enum KeySource {
         salt: [u8; 16],
         /// Kibibytes of memory, [`KDF_MEMORY`].
         memory: u32,
-        /// Passes over it, [`KDF_PASSES`].
+        /// Passes over it, [`KDF_PASSES`]; with the memory no more than [`KDF_WORK`].
         passes: u32,
         /// Lanes, [`KDF_LANES`].
         lanes: u32,
@@ -124,7 +127,8 @@ impl Encryption {
         let fits = KDF_MEMORY.contains(&memory)
             && KDF_PASSES.contains(&passes)
             && KDF_LANES.contains(&lanes)
-            && memory >= 8 * lanes;
+            && memory >= 8 * lanes
+            && u64::from(memory) * u64::from(passes) <= KDF_WORK;
         match fits {
             true => Ok(()),
             false => Err("what the passphrase's derivation asks for is out of range"),

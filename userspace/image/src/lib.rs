@@ -45,7 +45,7 @@ pub use announce::{announce, announced};
 pub use buffer::Aligned;
 pub use chunks::{Chunk, Chunks, Piece, Verified};
 pub use codec::Codec;
-pub use crypt::{Encryption, KeySource, MasterKey, KDF_LANES, KDF_MEMORY, KDF_PASSES};
+pub use crypt::{Encryption, KeySource, MasterKey, KDF_LANES, KDF_MEMORY, KDF_PASSES, KDF_WORK};
 pub use device::Device;
 pub use error::{Error, Refusal};
 pub use extents::{Extent, Extents, ExtentsError};

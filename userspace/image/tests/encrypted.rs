@@ -454,6 +454,53 @@ fn chunks_have_their_place() {
     }
 }
 
+/// Memory and passes that are each in order can come to hours. Neither written nor read.
+#[test]
+fn a_derivation_comes_to_an_end() {
+    let memory = mixed();
+    let good = image(1, Codec::Lz4, &memory, &key(1), false);
+    for (kib, passes, right) in [
+        (65536, 256, true),
+        (65536, 257, false),
+        (1 << 20, 16, true),
+        (1 << 20, 17, false),
+        (16 << 10, 1000, true),
+        (1 << 20, 1000, false),
+    ] {
+        let mut forged = good.clone();
+        forged.0[16384 + 1380..][..4].copy_from_slice(&u32::to_le_bytes(kib));
+        forged.0[16384 + 1384..][..4].copy_from_slice(&u32::to_le_bytes(passes));
+        put_checksums_right(&mut forged);
+        // What is in order is read up to the seal.
+        match Image::open(forged, &machine()).map(|mut i| i.unlock(&key(1))) {
+            Ok(Err(Refusal::Altered { what: "the header" })) if right => {}
+            Err(Refusal::BadHeader(_)) if !right => {}
+            other => panic!("{kib} KiB, {passes} passes: {:?}", other.err()),
+        }
+        let mut header = encrypted(1, Codec::Lz4, &memory);
+        if let Some(Encryption { source, .. }) = &mut header.encryption {
+            *source = KeySource::Passphrase {
+                salt: [1; 16],
+                memory: kib,
+                passes,
+                lanes: 1,
+            };
+        }
+        let mut disk = Disk::new(worst_case(header.pages, header.chunk_pages) as usize);
+        let key = key(1);
+        let options = Options {
+            key: Some(&key),
+            ..Options::default()
+        };
+        let begun = Writer::begin(&mut disk, &header, &[], options).map(drop);
+        assert_eq!(
+            begun.is_ok(),
+            right,
+            "{kib} KiB, {passes} passes: {begun:?}"
+        );
+    }
+}
+
 /// A plain image in the place of an encrypted one, and a header that says so over encrypted chunks.
 #[test]
 fn no_way_down_to_a_plain_one() {
