@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kjump_abi::{Handoff, PAGE_SIZE};
@@ -65,6 +65,8 @@ impl Spool {
             .read(true)
             .write(true)
             .create_new(true)
+            // Before it has lost its name others could open it.
+            .mode(0o600)
             .open(&name)?;
         fs::remove_file(&name)?;
         file.set_len(end)?;
@@ -150,5 +152,13 @@ mod tests {
         spool.read_at(5 * PAGE_SIZE - 2, &mut word).unwrap();
         assert_eq!(word, [7, 7, 0, 0]);
         assert!(!path.with_extension("pages").exists());
+    }
+
+    #[test]
+    fn nobody_else_opens_it() {
+        use std::os::unix::fs::MetadataExt;
+        let path = std::env::temp_dir().join(format!("kjump-spool-mode-{}", std::process::id()));
+        let spool = Spool::beside(&path, PAGE_SIZE).unwrap();
+        assert_eq!(spool.0.metadata().unwrap().mode() & 0o7777, 0o600);
     }
 }
