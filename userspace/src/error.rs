@@ -381,6 +381,16 @@ pub enum Error {
         /// The command.
         verb: &'static str,
     },
+    /// What is encrypted would have to be written out plain, or cannot be read without a key.
+    #[error("{target}: an encrypted image cannot be made {made}: {why}")]
+    Encrypted {
+        /// Where it is.
+        target: String,
+        /// What it was to become.
+        made: &'static str,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
     /// Nobody says where the image is to go.
     #[error("no target: set `target` in /etc/kjump.toml, or use --target /dev/…")]
     NoTarget,

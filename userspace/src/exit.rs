@@ -51,7 +51,8 @@ Exit codes:
   63  the base of an incremental snapshot is missing, or is not what it was
   64  other snapshots build on this one
   70  wrong passphrase or key        71  no key for an encrypted image
-  72  image not encrypted, though only encrypted ones are to be used";
+  72  image not encrypted, though only encrypted ones are to be used
+  73  an encrypted image is neither made flat nor an ELF core";
 
 impl Error {
     /// The exit code, see [`EXIT_CODES`].
@@ -115,6 +116,7 @@ impl Error {
             Error::Needed { .. } => 64,
             Error::NoSnapshot { .. } => 50,
             Error::NoKey(_) | Error::KeyFile { .. } | Error::MustEncrypt { .. } => 71,
+            Error::Encrypted { .. } => 73,
             Error::KdfMemory { .. } => 12,
             Error::Aborted { .. } => 57,
             Error::Snapshot { .. } => 60,

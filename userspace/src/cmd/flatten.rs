@@ -47,6 +47,8 @@ pub fn run(args: &FlattenArgs) -> Result<Summary> {
     .load()?;
     let at = rollback::source(&args.what, &config)?;
     let flat = Flat { args, at };
+    // What cannot be made flat is refused before anything is made.
+    flat.open()?;
     let out = match &args.out {
         None => return flat.in_place(&config),
         Some(out) => out,
@@ -108,7 +110,15 @@ impl Flat<'_> {
 
     fn open(&self) -> Result<Image<Opened>> {
         let opened = System::default().open(&Spec::parse(&self.at)?, Access::Read)?;
-        Image::inspect_only(opened).map_err(|e| self.refused(e))
+        let image = Image::inspect_only(opened).map_err(|e| self.refused(e))?;
+        match image.encryption() {
+            None => Ok(image),
+            Some(_) => Err(Error::Encrypted {
+                target: self.args.what.clone(),
+                made: "flat",
+                why: "nor need it be, as it builds on no other; copy it as it is",
+            }),
+        }
     }
 
     fn refused(&self, source: kjump_image::Refusal) -> Error {

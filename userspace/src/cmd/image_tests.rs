@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use kjump_guard::Kind;
 use kjump_image::{
-    mark_resuming, worst_case, Codec, Guard, Header, Machine, Options, Range, StreamTarget, Writer,
-    PAGE,
+    mark_resuming, worst_case, Codec, Encryption, Guard, Header, KeySource, Machine, MasterKey,
+    Options, Range, StreamTarget, Writer, PAGE,
 };
 
 use super::*;
@@ -226,6 +226,60 @@ fn a_used_image_is_right_and_of_no_use() {
         .line()
         .contains("\"state\": \"used\", \"state_time\": 1"));
     assert_eq!(given_up(&file), 0);
+}
+
+/// It is refused at once: nothing was made, and nothing changed.
+#[test]
+fn an_encrypted_image_becomes_nothing_else() {
+    let file = saved("encrypted");
+    let (key, source) = (MasterKey::of_file(&[1; 32]), KeySource::File);
+    let header = Header {
+        encryption: Some(Encryption {
+            source,
+            nonce: [1; 32],
+        }),
+        pages: 0,
+        ..header()
+    };
+    let options = Options {
+        key: Some(&key),
+        ..Options::default()
+    };
+    let writer = Writer::begin(file.device(), &header, &[], options).unwrap();
+    writer.finish().unwrap();
+    let before = fs::read(&file.0).unwrap();
+    let [config, out] = ["encrypted-config", "encrypted-out"].map(Temporary::new);
+    fs::write(&config.0, "").unwrap();
+
+    let what = file.one().target;
+    let flat = |out: Option<String>| {
+        crate::cmd::flatten::run(&crate::cmd::flatten::FlattenArgs {
+            what: what.clone(),
+            out,
+            config: Some(config.0.clone()),
+            force: true,
+            json: false,
+        })
+        .map(drop)
+    };
+    let elf = crate::cmd::to_elf::run(&crate::cmd::to_elf::ToElfArgs {
+        what: what.clone(),
+        out: out.0.clone(),
+        config: Some(config.0.clone()),
+        json: false,
+    });
+    let to_file = flat(Some(out.one().target));
+    for (result, word) in [
+        (flat(None), "flat"),
+        (to_file, "copy it"),
+        (elf.map(drop), "ELF"),
+    ] {
+        let e = result.unwrap_err();
+        assert_eq!(e.exit_code(), 73, "{e}");
+        let line = e.to_string();
+        assert!(line.starts_with(&what) && line.contains("encrypted image") && line.contains(word));
+    }
+    assert!(!out.0.exists() && fs::read(&file.0).unwrap() == before);
 }
 
 #[test]

@@ -48,6 +48,13 @@ pub fn run(args: &ToElfArgs) -> Result<Written> {
         source,
     };
     let mut image = Image::inspect_only(opened).map_err(refused)?;
+    if image.encryption().is_some() {
+        return Err(Error::Encrypted {
+            target: args.what.clone(),
+            made: "an ELF core",
+            why: "that would be plain; take a snapshot with --encrypt none, and make it of that",
+        });
+    }
     let mut links = chain::links(&image).map_err(refused)?;
     let header = image.header().clone();
     let end = header.ram.last().map_or(0, |r| r.end);
