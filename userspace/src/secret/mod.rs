@@ -309,6 +309,15 @@ mod tests {
 
     const START: u64 = 16 << 20;
 
+    /// A pipe with these bytes in it, as a shell hands it on: it does not close when a program starts.
+    pub fn inherited(bytes: &[u8]) -> std::io::PipeReader {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(bytes).unwrap();
+        rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty()).unwrap();
+        reader
+    }
+
     /// An image of a page, as a stream.
     fn image(encryption: Option<Encryption>, key: Option<&MasterKey>) -> Vec<u8> {
         let header = Header {
@@ -397,12 +406,9 @@ mod tests {
     /// A key from a passphrase that is given by a file descriptor opens what it has locked, and no other.
     #[test]
     fn a_passphrase_through_and_through() {
-        use std::io::Write;
         use std::os::fd::AsRawFd;
         let given = |passphrase: &str, f: &mut dyn FnMut(&Config)| {
-            let (reader, mut writer) = std::io::pipe().unwrap();
-            writer.write_all(passphrase.as_bytes()).unwrap();
-            drop(writer);
+            let reader = inherited(passphrase.as_bytes());
             f(&Config {
                 encrypt: Encrypt::Passphrase,
                 passphrase_fd: Some(reader.as_raw_fd()),

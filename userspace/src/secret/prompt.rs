@@ -1,9 +1,10 @@
 //! Asking for a passphrase on the terminal, without showing it; or taking it from a script.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
+use rustix::fs::OFlags;
 use rustix::termios::{
     tcgetattr, tcsetattr, LocalModes, OptionalActions, SpecialCodeIndex, Termios,
 };
@@ -14,12 +15,28 @@ use crate::error::{Error, Result};
 /// Bytes that a passphrase has at most.
 const MOST: usize = 512;
 
+/// Whether this program was started with a file descriptor: its own close when it starts another.
+fn is_given(fd: i32) -> bool {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|f| u32::from_str_radix(f.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0)
+}
+
 /// A line from a file descriptor that this program was started with.
 ///
 /// # Errors
 ///
-/// [`Error::NoKey`] for an empty or endless one; those of the system.
+/// [`Error::Usage`] for one that it was not started with; [`Error::NoKey`] for an empty or endless
+/// line; those of the system.
 pub fn from_fd(fd: i32) -> Result<Zeroizing<Vec<u8>>> {
+    // Without a redirection the number may be that of a file which this program has opened itself.
+    if !is_given(fd) {
+        return Err(Error::Usage(format!(
+            "--passphrase-fd {fd}: kjump was started without that file descriptor; redirect it, as by \
+             {fd}<FILE"
+        )));
+    }
     // By the name that every process has for it, so that nothing unsafe is needed.
     let path = format!("/proc/self/fd/{fd}");
     let failed = |e| Error::io(format!("the passphrase from file descriptor {fd}"), e);
@@ -184,13 +201,11 @@ impl Drop for Quiet<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::tests::inherited;
     use std::os::fd::AsRawFd;
 
     fn given(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let (reader, mut writer) = io::pipe().unwrap();
-        writer.write_all(bytes).unwrap();
-        drop(writer);
-        from_fd(reader.as_raw_fd())
+        from_fd(inherited(bytes).as_raw_fd())
     }
 
     #[test]
@@ -201,7 +216,21 @@ mod tests {
         assert_eq!(given(b"\nx").unwrap_err().exit_code(), 71);
         assert_eq!(given(&[b'x'; 512]).unwrap().len(), 512);
         assert!(given(&[b'x'; 513]).is_err());
-        assert!(from_fd(9999).is_err());
+    }
+
+    #[test]
+    fn a_file_of_its_own_is_no_passphrase() {
+        let path = std::env::temp_dir().join(format!("kjump-own-{}", std::process::id()));
+        fs::write(&path, "not meant\n").unwrap();
+        let own = File::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        for fd in [own.as_raw_fd(), 9999, -1] {
+            let e = from_fd(fd).unwrap_err();
+            assert_eq!(e.exit_code(), 2, "{e}");
+            assert!(e.to_string().contains(&format!("{fd}<FILE")), "{e}");
+        }
+        rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::empty()).unwrap();
+        assert!(is_given(own.as_raw_fd()));
     }
 
     #[test]
