@@ -1,6 +1,7 @@
 //! Keys of encrypted images: where they come from, and what is done with them. docs/security.md says
 //! how they travel and when they are wiped.
 
+mod core_dump;
 mod kdf;
 mod keyfile;
 mod prompt;
@@ -137,6 +138,9 @@ pub struct NewKey {
 pub fn for_a_new_image(config: &Config, verb: &'static str) -> Result<Option<NewKey>> {
     let random = |buf: &mut [u8]| kdf::random(buf).map_err(|e| Error::io("random numbers", e));
     let mut nonce = [0; 32];
+    if config.encrypt != Encrypt::None {
+        core_dump::prevent();
+    }
     let (key, source) = match config.encrypt {
         Encrypt::None => return Ok(None),
         Encrypt::KeyFile => (key_of_file(config)?, KeySource::File),
@@ -239,6 +243,7 @@ impl<'a> Opener<'a> {
                 false => Ok(None),
             };
         };
+        core_dump::prevent();
         let key = match (self.given, encryption.source) {
             (Some(key), _) => key.clone(),
             (None, KeySource::File) => key_of_file(self.config)?,
@@ -282,8 +287,10 @@ impl<'a> Opener<'a> {
 }
 
 /// Makes sure that an image's nonce is its own, wherever its writer's random numbers come from: a peer
-/// that was loaded from a file has those of the moment when it was dumped, each time.
+/// that was loaded from a file has those of the moment when it was dumped, each time. From here on the
+/// writer, who has the key from elsewhere, leaves no core dump.
 pub fn freshen(encryption: &mut Encryption, handoff: &Handoff, uuid: &[u8; 16]) -> Result<()> {
+    core_dump::prevent();
     let mut own = [0; 32];
     kdf::random(&mut own).map_err(|e| Error::io("random numbers", e))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
