@@ -94,12 +94,12 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
         What::Verify(checked) => {
             let one = &checked.one;
             // The verdict alone goes to standard output, unless a program reads along.
-            let mut reporter = Reporter::new("checking", one.json, !one.json);
-            let result = checked
-                .key
-                .load()
-                .and_then(|config| verify(one, &config, &mut reporter, &mut Abort::watch()));
-            (one, result)
+            let begin = || {
+                let reporter = Reporter::new("checking", one.json, !one.json);
+                (reporter, Abort::watch())
+            };
+            let config = checked.key.load();
+            (one, config.and_then(|config| verify(one, &config, begin)))
         }
         What::Discard(one) => (one, discard_and_show(one)),
     };
@@ -171,18 +171,17 @@ fn inspect(one: &One) -> Result<Answer> {
     Ok(text.into())
 }
 
-fn verify(
-    one: &One,
-    config: &Config,
-    reporter: &mut Reporter,
-    abort: &mut Abort,
-) -> Result<Answer> {
+/// Checks it; what shows how far that is, and how it is stopped, comes from `begin`.
+fn verify(one: &One, config: &Config, begin: impl FnOnce() -> (Reporter, Abort)) -> Result<Answer> {
     let mut image = Image::inspect_only(one.source()?).map_err(|e| one.refused(e))?;
     let opener = Opener {
         demand: false,
         ..Opener::new(config, "image verify")
     };
     opener.unlock(&mut image, &one.target)?;
+    // Not before: it takes the keys of the terminal on which a passphrase is typed, and the signals that
+    // end a question; and the time that somebody types is not the check's.
+    let (mut reporter, mut abort) = begin();
     let mut links = match one.target.as_str() {
         // Nothing is looked for beside a stream.
         "-" => Vec::new(),

@@ -105,13 +105,8 @@ fn given_up(file: &Temporary) -> u8 {
 
 /// Without a word, and without the signals that belong to the whole process.
 fn verified(file: &Temporary) -> u8 {
-    let mut reporter = Reporter::quiet();
-    let result = verify(
-        &file.one(),
-        &Config::default(),
-        &mut reporter,
-        &mut Abort::never(),
-    );
+    let quiet = || (Reporter::quiet(), Abort::never());
+    let result = verify(&file.one(), &Config::default(), quiet);
     code(&file.one(), result)
 }
 
@@ -169,14 +164,12 @@ fn damage_is_found_by_verify() {
 #[test]
 fn a_check_can_be_stopped() {
     let file = saved("stopped");
-    let mut abort = Abort::never();
-    abort.request();
-    let stopped = verify(
-        &file.one(),
-        &Config::default(),
-        &mut Reporter::quiet(),
-        &mut abort,
-    );
+    let begin = || {
+        let abort = Abort::never();
+        abort.request();
+        (Reporter::quiet(), abort)
+    };
+    let stopped = verify(&file.one(), &Config::default(), begin);
     assert_eq!(code(&file.one(), stopped), 57);
 }
 

@@ -5,6 +5,7 @@ mod core_dump;
 mod kdf;
 mod keyfile;
 mod prompt;
+mod signals;
 
 use std::cell::Cell;
 use std::path::PathBuf;

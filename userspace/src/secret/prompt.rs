@@ -4,14 +4,19 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::termios::{
     tcgetattr, tcsetattr, LocalModes, OptionalActions, SpecialCodeIndex, Termios,
 };
 use zeroize::Zeroizing;
 
+use super::signals::Held;
 use crate::error::{Error, Result};
 
+/// Between two looks whether a signal has come, nanoseconds.
+const MOMENT: i64 = 100_000_000;
 /// Bytes that a passphrase has at most.
 const MOST: usize = 512;
 
@@ -65,30 +70,53 @@ pub fn from_fd(fd: i32) -> Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 ///
-/// [`Error::NoKey`] where there is none, or nothing was typed; [`Error::Aborted`] after Ctrl-C.
+/// [`Error::NoKey`] where there is none, or nothing was typed; [`Error::Aborted`] after Ctrl-C, or a
+/// signal that would end the program.
 pub fn ask(question: &str, verb: &'static str) -> Result<Zeroizing<Vec<u8>>> {
-    let terminal = Terminal::open()?;
-    let failed = |e: io::Error| Error::io("the terminal", e);
-    let quiet = Quiet::new(&terminal).map_err(failed)?;
+    ask_on(&Terminal::open()?, question, verb)
+}
+
+fn ask_on(terminal: &Terminal, question: &str, verb: &'static str) -> Result<Zeroizing<Vec<u8>>> {
+    // Before the terminal is quiet, and until it is not any more.
+    let signals = Held::new().map_err(failed)?;
+    let quiet = Quiet::new(terminal).map_err(failed)?;
     terminal.write(question).map_err(failed)?;
+    let end = typed(terminal, &signals, verb);
+    drop(quiet);
+    // Whatever is said next has a line of its own.
+    let written = terminal.write("\n").map_err(failed);
+    end.and_then(|line| written.map(|()| line))
+}
+
+/// What is typed up to the end of a line.
+fn typed(terminal: &Terminal, signals: &Held, verb: &'static str) -> Result<Zeroizing<Vec<u8>>> {
     let mut line = Line::new();
-    let end = loop {
+    loop {
+        let ready = terminal.wait().map_err(failed)?;
+        // In this order: a terminal that hangs up sends a signal, and has an end.
+        if signals.came() {
+            return Err(Error::Aborted { verb });
+        }
+        if !ready {
+            continue;
+        }
         match terminal.read().map_err(failed)? {
-            None | Some(b'\n' | b'\r' | 0x04) => break line.end(),
-            Some(0x03) => break Err(Error::Aborted { verb }),
+            None => return Err(Error::NoKey("the terminal is gone")),
+            Some(b'\n' | b'\r' | 0x04) => return line.end(),
+            Some(0x03) => return Err(Error::Aborted { verb }),
             Some(0x08 | 0x7f) => line.rub_out(),
             Some(0x15) => line.clear(),
             Some(byte) => line.push(byte)?,
         }
-    };
-    drop(quiet);
-    terminal.write("\n").map_err(failed)?;
-    end
+    }
+}
+
+fn failed(e: io::Error) -> Error {
+    Error::io("the terminal", e)
 }
 
 /// Says something where [`ask`] asks.
 pub fn tell(line: &str) -> Result<()> {
-    let failed = |e| Error::io("the terminal", e);
     Terminal::open()?
         .write(&format!("{line}\n"))
         .map_err(failed)
@@ -142,6 +170,23 @@ impl Terminal {
             Err(_) => Err(Error::NoKey(
                 "there is no terminal to ask for the passphrase on; use --passphrase-fd N or --key-file FILE",
             )),
+        }
+    }
+
+    /// Waits a moment for something to read; says whether there is.
+    fn wait(&self) -> io::Result<bool> {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: MOMENT,
+        };
+        let ready = self.settings(|fd| {
+            let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+            poll(&mut fds, Some(&moment))
+        });
+        match ready {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -202,7 +247,10 @@ impl Drop for Quiet<'_> {
 mod tests {
     use super::*;
     use crate::secret::tests::inherited;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::ptr;
+    use std::thread;
+    use std::time::Duration;
 
     fn given(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         from_fd(inherited(bytes).as_raw_fd())
@@ -231,6 +279,64 @@ mod tests {
         }
         rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::empty()).unwrap();
         assert!(is_given(own.as_raw_fd()));
+    }
+
+    /// A terminal, and who sits at it.
+    fn terminal() -> (Terminal, File) {
+        let (mut user, mut side) = (-1, -1);
+        let (name, settings, size) = (ptr::null_mut(), ptr::null(), ptr::null());
+        // SAFETY: both numbers are written; of the rest nothing is given, or wanted.
+        let made = unsafe { libc::openpty(&mut user, &mut side, name, settings, size) };
+        assert_eq!(made, 0, "{}", io::Error::last_os_error());
+        // SAFETY: both were made just now, and are nobody else's.
+        let [user, side] = [user, side].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        (Terminal::Own(side.into()), user.into())
+    }
+
+    fn modes(terminal: &impl AsFd) -> LocalModes {
+        tcgetattr(terminal).unwrap().local_modes
+    }
+
+    /// What becomes of a question, once somebody has done this at the terminal.
+    fn asked(does: impl FnOnce(&File, libc::pthread_t) + Send) -> Result<Zeroizing<Vec<u8>>> {
+        let (terminal, user) = terminal();
+        let before = modes(&user);
+        assert!(before.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+        // SAFETY: it has no conditions.
+        let asker = unsafe { libc::pthread_self() } as usize;
+        let end = thread::scope(|scope| {
+            scope.spawn(|| {
+                while modes(&user).contains(LocalModes::ECHO) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                does(&user, asker as libc::pthread_t);
+            });
+            ask_on(&terminal, "Well? ", "t")
+        });
+        assert_eq!(modes(&user), before);
+        end
+    }
+
+    #[test]
+    fn an_answer() {
+        let typed = |keys: &'static [u8]| asked(move |mut user, _| user.write_all(keys).unwrap());
+        assert_eq!(**typed(b"horsd\x7fe\r").unwrap(), *b"horse");
+        assert_eq!(**typed(b"cow\x15horse\n").unwrap(), *b"horse");
+        assert_eq!(typed(b"\r").unwrap_err().exit_code(), 71);
+        assert_eq!(typed(b"hor\x03").unwrap_err().exit_code(), 57);
+    }
+
+    /// It is not lost, and does not leave the terminal without echo.
+    #[test]
+    fn a_signal_ends_the_question() {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            let e = asked(|mut user, asker| {
+                user.write_all(b"hor").unwrap();
+                // SAFETY: that thread waits for this one.
+                assert_eq!(unsafe { libc::pthread_kill(asker, signal) }, 0);
+            });
+            assert_eq!(e.unwrap_err().exit_code(), 57, "signal {signal}");
+        }
     }
 
     #[test]
