@@ -80,7 +80,7 @@ impl Agent {
         let verdict = format!("::rc {} ", waiting.number);
         self.number = waiting.number;
         loop {
-            match self.heard.poll_for(0, &verdict, POLL) {
+            match self.heard.poll_line(0, &verdict, POLL) {
                 Wait::Found(heard) => return parse(&heard, &verdict).map(Start::Resumed),
                 Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(0)),
                 Wait::Nothing if self.heard.since(0).contains(READY) => return Ok(Start::Booted),
@@ -119,7 +119,7 @@ impl Agent {
     ) -> Result<Output> {
         let verdict = format!("::rc {number} ");
         loop {
-            match self.heard.poll_for(mark, &verdict, POLL) {
+            match self.heard.poll_line(mark, &verdict, POLL) {
                 Wait::Found(heard) => return parse(&heard, &verdict),
                 Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(mark)),
                 Wait::Nothing => alive()?,
@@ -137,7 +137,7 @@ impl Agent {
     /// Whether the line sent last has ended, and how, without waiting.
     pub fn ended(&self, mark: usize) -> Option<Result<Output>> {
         let verdict = format!("::rc {} ", self.number);
-        match self.heard.poll_for(mark, &verdict, Duration::ZERO) {
+        match self.heard.poll_line(mark, &verdict, Duration::ZERO) {
             Wait::Found(heard) => Some(parse(&heard, &verdict)),
             _ => None,
         }
@@ -151,7 +151,7 @@ impl Agent {
         alive: &dyn Fn() -> Result<()>,
     ) -> Result<String> {
         loop {
-            match self.heard.poll_for(mark, needle, POLL) {
+            match self.heard.poll_line(mark, needle, POLL) {
                 Wait::Found(text) => return Ok(text),
                 Wait::Closed => bail!("the machine went off; last heard: {}", self.tail(mark)),
                 Wait::Nothing if Instant::now() > end => {

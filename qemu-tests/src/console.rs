@@ -158,8 +158,18 @@ impl Console {
         }
     }
 
-    /// As [`Console::wait_for`], for callers that look at something else in between.
+    /// As [`Console::wait_for`], for callers that look at something else in between. When time runs out a
+    /// line without an end counts: a prompt has none.
     pub fn poll_for(&self, mark: usize, needle: &str, timeout: Duration) -> Wait {
+        self.poll(mark, needle, timeout, false)
+    }
+
+    /// As [`Console::poll_for`]; but a line without an end is still to come, as what matters is behind the needle.
+    pub fn poll_line(&self, mark: usize, needle: &str, timeout: Duration) -> Wait {
+        self.poll(mark, needle, timeout, true)
+    }
+
+    fn poll(&self, mark: usize, needle: &str, timeout: Duration, whole: bool) -> Wait {
         let end = Instant::now() + timeout;
         let mut state = self.state();
         loop {
@@ -179,8 +189,8 @@ impl Console {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return match text.find(needle) {
-                    Some(_) => Wait::Found(text.to_string()),
-                    None => Wait::Nothing,
+                    Some(_) if !whole => Wait::Found(text.to_string()),
+                    _ => Wait::Nothing,
                 };
             }
             state = self
@@ -250,6 +260,20 @@ mod tests {
         assert_eq!(found, "::rc 1 0");
         later.join().expect("no panic");
         assert_eq!(console.poll_for(mark, "ready", SHORT), Wait::Nothing);
+    }
+
+    #[test]
+    fn a_line_counts_when_it_has_an_end() {
+        let console = Console::default();
+        console.push("::rc 7 ");
+        assert_eq!(console.poll_line(0, "::rc 7 ", SHORT), Wait::Nothing);
+        assert!(matches!(
+            console.poll_for(0, "::rc 7 ", SHORT),
+            Wait::Found(_)
+        ));
+        console.push("13\n");
+        let whole = Wait::Found("::rc 7 13".into());
+        assert_eq!(console.poll_line(0, "::rc 7 ", SHORT), whole);
     }
 
     #[test]
