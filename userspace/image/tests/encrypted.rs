@@ -177,7 +177,9 @@ fn every_byte_and_every_cut() {
         let mut disk = good.clone();
         let len = disk.0.len();
         let spare = |at: usize| {
-            at % 61 == 0 || (at % 4096 < 600 && at < 24576) || (16384 + 1300..20480).contains(&at)
+            at.is_multiple_of(61)
+                || (at % 4096 < 600 && at < 24576)
+                || (16384 + 1300..20480).contains(&at)
         };
         for at in (0..len).filter(|at| spare(*at) || *at >= HEAD) {
             disk.0[at] ^= 1 << (at % 8);
