@@ -58,6 +58,14 @@ const HARMLESS: &[&str] = &[
     "wd-wd read-back delay",
 ];
 
+/// Warnings of mainline's own, each by a part of its first line: up to their ends they do not count.
+const MAINLINES: &[&str] = &[
+    // Lockdep's: where a filesystem is frozen, a writer waits for that in sb_start_write, to be frozen as it is
+    // (percpu_down_read_freezable), with its file's position locked. Tasks are frozen after filesystems in
+    // mainline's own suspend, too.
+    "kernel/freezer.c:139 at __set_task_frozen",
+];
+
 /// What has been received, and whether there may be more.
 #[derive(Default)]
 struct State {
@@ -229,10 +237,14 @@ pub enum Wait {
 
 /// The first line of `text` that a healthy kernel would not have printed.
 pub fn splat_in(text: &str) -> Option<String> {
+    let is_in = |line: &str, list: &[&str]| list.iter().any(|part| line.contains(part));
+    let mut mainlines = false;
     text.lines()
         .find(|line| {
-            SPLATS.iter().any(|splat| line.contains(splat))
-                && !HARMLESS.iter().any(|fine| line.contains(fine))
+            mainlines |= is_in(line, MAINLINES);
+            let counts = !mainlines && is_in(line, SPLATS) && !is_in(line, HARMLESS);
+            mainlines &= !line.contains("---[ end trace");
+            counts
         })
         .map(str::to_string)
 }
@@ -274,6 +286,16 @@ mod tests {
         console.push("13\n");
         let whole = Wait::Found("::rc 7 13".into());
         assert_eq!(console.poll_line(0, "::rc 7 ", SHORT), whole);
+    }
+
+    #[test]
+    fn a_warning_of_mainlines_ends_somewhere() {
+        let warning =
+            "WARNING: kernel/freezer.c:139 at __set_task_frozen+0x65/0x7d, CPU#1: kjump/118\n\
+                       Call Trace:\n---[ end trace 0000000000000000 ]---\n";
+        assert_eq!(splat_in(warning), None);
+        let more = format!("{warning}BUG: sleeping function called\n");
+        assert!(splat_in(&more).is_some_and(|line| line.contains("sleeping")));
     }
 
     #[test]
