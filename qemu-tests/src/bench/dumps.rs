@@ -47,12 +47,12 @@ const MEANS: [(&str, &str, &str); 11] = [
         "makedumpfile -d 1 /proc/vmcore /mnt/dump",
         FILE,
     ),
+    (THEIRS, "makedumpfile -l -d 1 /proc/vmcore /mnt/dump", FILE),
     (
-        "makedumpfile -l -d 1",
-        "makedumpfile -l -d 1 /proc/vmcore /mnt/dump",
+        "makedumpfile -l -d 31",
+        "makedumpfile -l -d 31 /proc/vmcore /mnt/dump",
         FILE,
     ),
-    (THEIRS, "makedumpfile -l -d 31 /proc/vmcore /mnt/dump", FILE),
     (
         "makedumpfile -z -d 1",
         "makedumpfile -z -d 1 /proc/vmcore /mnt/dump",
@@ -71,8 +71,9 @@ pub const SLOW_DISK: &str = "slow disk";
 pub const SPEED: &str = "speed";
 /// A save as an image.
 pub const OURS: &str = "kjump save";
-/// The quickest of makedumpfile's ways, and the one that saves the same pages.
-pub const THEIRS: &str = "makedumpfile -l -d 31";
+/// Of makedumpfile's ways the one that compresses as a save does and has the same pages: `-d 31` leaves out
+/// what programs have.
+pub const THEIRS: &str = "makedumpfile -l -d 1";
 
 /// A result that is a file.
 const FILE: &str = "/mnt/dump";

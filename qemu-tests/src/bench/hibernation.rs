@@ -78,6 +78,7 @@ struct Bench<'a> {
     story: &'a Story,
     config: Config,
     fill: u32,
+    drop_caches: bool,
 }
 
 /// Measures, and prints the figures.
@@ -235,6 +236,7 @@ impl<'a> Bench<'a> {
             story,
             config,
             fill,
+            drop_caches: options.drop_caches,
         })
     }
 
@@ -242,6 +244,9 @@ impl<'a> Bench<'a> {
     fn boot(&self) -> Result<Vm> {
         let mut vm = self.story.boot("A", &self.config)?;
         kjump::insmod(&mut vm, "")?;
+        if self.drop_caches {
+            vm.sh("echo 'drop_caches = true' >>/etc/kjump.toml")?;
+        }
         let fill = self.fill;
         vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
         vm.run_for(&format!("guest ramfill {fill} 1 /run/full"), LONG)?

@@ -39,6 +39,9 @@ pub struct Options {
     /// Power cycles by each means at each of them
     #[arg(long, default_value_t = 5)]
     cycles: usize,
+    /// kjump drops caches before it hibernates, as swsusp does where more than 40 % of memory are in use
+    #[arg(long)]
+    drop_caches: bool,
     /// Calls of each kind
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     calls: u32,
@@ -115,6 +118,7 @@ pub fn run(options: &Options) -> Result<()> {
         "rounds": options.rounds,
         "cycles": options.cycles,
         "fill": options.fill,
+        "drop_caches": options.drop_caches,
     });
     let json = directory.join("bench.json");
     figures::write(&json, &told)?;

@@ -65,6 +65,12 @@ fn lines(all: &[Figure]) -> Vec<(String, Aim, f64)> {
         switch(switches::OURS),
         switch(switches::MAINLINE),
     );
+    line(
+        "the same with a window of its own".into(),
+        Aim::AtMost(0.8),
+        switch(switches::OWN),
+        switch(switches::MAINLINE),
+    );
     let mut fills: Vec<u32> = all
         .iter()
         .filter(|f| f.what == DOWN)
@@ -98,7 +104,7 @@ fn lines(all: &[Figure]) -> Vec<(String, Aim, f64)> {
         dump(dumps::SLOW_DISK, dumps::OURS),
     );
     line(
-        "save, speed / makedumpfile -l -d 31".into(),
+        "save, speed / makedumpfile -l -d 1".into(),
         Aim::AtLeast(2.0),
         dump(dumps::SPEED, dumps::OURS),
         dump(dumps::SPEED, dumps::THEIRS),
