@@ -79,7 +79,9 @@ pub fn run(story: &Story) -> Result<()> {
     vm.sh("test ! -e /run/later")?;
     no_key(&mut vm, &config, &key, "a rollback")?;
 
-    // Last, as a file has what the peer has: whoever may read it may know.
+    // Last, as a file has what a peer has: whoever may read it may know. (Going back has ended the one before.)
+    kjump::load_plain(&mut vm, "kjump.do=back")?;
+    kjump::jump_and_return(&mut vm, "")?;
     vm.sh("echo x >/run/dump; chmod 644 /run/dump; (umask 0; kjump peer dump /run/dump)")?;
     let mode = vm.sh("stat -c %a /run/dump")?;
     ensure!(mode == "600", "others can read the peer: mode {mode}");

@@ -24,7 +24,7 @@ const REGION: u64 = 1024;
 
 /// Bytes a write: large for a disk, and small enough for a window that has a MiB or two to spare; it is taken
 /// twice.
-const BUFFER: usize = 384 << 10;
+const BUFFER: usize = 256 << 10;
 
 /// What is saved, and as what.
 pub struct Save<'a> {

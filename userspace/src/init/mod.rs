@@ -47,8 +47,9 @@ pub fn run() -> ! {
         say(format_args!("ignored: {word}"));
     }
     let watchdog = options.watchdog.map(Watchdog::start).unwrap_or_default();
-    if let Err(e) = system::load_module(&release, &options.module_parameters()) {
-        say(format_args!("module: {e}"));
+    match system::load_module(&release, &options.module_parameters()) {
+        Ok(()) => system::forget_other_modules(&release),
+        Err(e) => say(format_args!("module: {e}")),
     }
     let mut init = Init {
         options,

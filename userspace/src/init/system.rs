@@ -77,6 +77,23 @@ pub fn load_module(release: &str, parameters: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives up the modules for other kernels, which an initramfs for several has: they take a peer's memory, of which
+/// a window has little. Only where the root is such a one, as a disk's would be lost.
+pub fn forget_other_modules(release: &str) {
+    const RAMFS: i64 = 0x8584_58f6;
+    const TMPFS: i64 = 0x0102_1994;
+    let kind = rustix::fs::statfs("/").map_or(0, |s| i64::from(s.f_type) & 0xffff_ffff);
+    if kind != RAMFS && kind != TMPFS {
+        return;
+    }
+    for entry in fs::read_dir("/lib/modules").into_iter().flatten().flatten() {
+        if entry.file_name() != release {
+            // A link has no such file in it.
+            let _ = fs::remove_file(entry.path().join("kjump.ko"));
+        }
+    }
+}
+
 /// Runs a program to its end and reaps whatever else ends meanwhile. Gives its exit code, or 128
 /// and its signal's number.
 pub fn run(program: &str, arguments: &[String]) -> Result<u32> {
