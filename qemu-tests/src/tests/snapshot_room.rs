@@ -17,7 +17,7 @@ use crate::{disk, kjump};
 const SEED: u32 = 11;
 /// Part of the memory, per cent: fits beside another kernel; does not.
 const FITS: u32 = 60;
-const TOO_MUCH: u32 = 82;
+const TOO_MUCH: u32 = 81;
 /// Enough to reach into the highest memory, which the kernel fills first.
 const A_LITTLE: u32 = 15;
 

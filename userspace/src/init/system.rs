@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::fs::FsWord;
 use rustix::io::Errno;
 use rustix::mount::{mount, MountFlags};
 use rustix::process::{wait, WaitOptions, WaitStatus};
@@ -80,10 +81,9 @@ pub fn load_module(release: &str, parameters: &str) -> Result<()> {
 /// Gives up the modules for other kernels, which an initramfs for several has: they take a peer's memory, of which
 /// a window has little. Only where the root is such a one, as a disk's would be lost.
 pub fn forget_other_modules(release: &str) {
-    const RAMFS: i64 = 0x8584_58f6;
-    const TMPFS: i64 = 0x0102_1994;
-    let kind = rustix::fs::statfs("/").map_or(0, |s| i64::from(s.f_type) & 0xffff_ffff);
-    if kind != RAMFS && kind != TMPFS {
+    const RAMFS: FsWord = 0x8584_58f6_u32 as FsWord;
+    const TMPFS: FsWord = 0x0102_1994;
+    if !rustix::fs::statfs("/").is_ok_and(|s| [RAMFS, TMPFS].contains(&s.f_type)) {
         return;
     }
     for entry in fs::read_dir("/lib/modules").into_iter().flatten().flatten() {
