@@ -61,6 +61,10 @@ pub fn run(story: &Story) -> Result<()> {
         inspected.contains("\"encrypted\": \"key-file\""),
         "{inspected}"
     );
+    let disk = File::open(config.disks[0].image())?;
+    let mut image = Image::inspect_only(Device::new(disk)?)?;
+    image.unlock(&key).context("another key is looked for")?;
+    drop(image);
     no_key(&mut vm, &config, &key, "a save")?;
 
     // An encrypted snapshot, and back to it. It holds no digests of pages, so nothing builds on it.
@@ -99,11 +103,8 @@ pub fn run(story: &Story) -> Result<()> {
     vm.power_off()
 }
 
-/// The key is nowhere in memory, this kernel's and the peer's; and it is the image's.
+/// The key is nowhere in memory, this kernel's and the peer's.
 fn no_key(vm: &mut Vm, config: &Config, key: &MasterKey, after: &str) -> Result<()> {
-    let disk = File::open(config.disks[0].image())?;
-    let mut image = Image::inspect_only(Device::new(disk)?)?;
-    image.unlock(key).context("another key is looked for")?;
     let memory = all(vm, config)?;
     for (what, bytes) in [
         ("as it is", key.bytes().to_vec()),
