@@ -2,7 +2,7 @@
 //! takes the last one.
 
 use std::io;
-use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 
 use crate::buffer::Aligned;
@@ -25,12 +25,62 @@ enum Job {
 /// What became of it.
 type Done = (io::Result<()>, Option<Aligned>);
 
+/// What the two threads hand each other. Not a channel of the standard library: that has `mfence` in it, which a
+/// Pentium III has not.
+#[derive(Default)]
+struct Desk {
+    job: Option<Job>,
+    done: Option<Done>,
+    /// The other one has gone.
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    desk: Mutex<Desk>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something on the desk; `None` once the other thread has gone and left nothing.
+    fn take<T>(&self, what: impl Fn(&mut Desk) -> Option<T>) -> Option<T> {
+        let mut desk = self.lock();
+        loop {
+            if let Some(there) = what(&mut desk) {
+                return Some(there);
+            }
+            if desk.closed {
+                return None;
+            }
+            let waited = self.changed.wait(desk);
+            desk = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put(&self, how: impl FnOnce(&mut Desk)) {
+        how(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// Says that a thread has gone, however it went.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.put(|desk| desk.closed = true);
+    }
+}
+
 /// A [`Target`] in front of another one. One write is under way at most; that it failed is told, once, by the
 /// next call, which then has done nothing. [`Target::flush`] waits.
 pub struct Ahead {
     size: Option<u64>,
-    jobs: SyncSender<Job>,
-    done: Receiver<Done>,
+    shared: Closing,
     /// A job's end has not been heard of.
     busy: bool,
     /// For the next write; `None` while the thread has it.
@@ -49,11 +99,11 @@ impl Ahead {
         buffer: usize,
     ) -> io::Result<Self> {
         let size = target.size();
-        let (jobs, orders) = sync_channel(1);
-        let (answers, done) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let theirs = Closing(Arc::clone(&shared));
         let work = move || {
-            for job in orders {
-                let answer = match job {
+            while let Some(job) = theirs.0.take(|desk| desk.job.take()) {
+                let done = match job {
                     Job::Write {
                         offset,
                         buffer,
@@ -64,9 +114,7 @@ impl Ahead {
                     }
                     Job::Flush => (target.flush(), None),
                 };
-                if answers.send(answer).is_err() {
-                    return;
-                }
+                theirs.0.put(|desk| desk.done = Some(done));
             }
         };
         let spare = Aligned::new(buffer.next_multiple_of(BLOCK))
@@ -74,8 +122,7 @@ impl Ahead {
         Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
         Ok(Self {
             size,
-            jobs,
-            done,
+            shared: Closing(shared),
             busy: false,
             spare: Some(spare),
         })
@@ -83,21 +130,21 @@ impl Ahead {
 
     /// Waits for what is under way.
     fn settle(&mut self) -> io::Result<()> {
-        let gone = || io::Error::other("the thread that writes has ended");
         if self.busy {
             self.busy = false;
-            let (result, buffer) = self.done.recv().map_err(|_| gone())?;
+            let done = self.shared.0.take(|desk| desk.done.take());
+            let gone = || io::Error::other("the thread that writes has ended");
+            let (result, buffer) = done.ok_or_else(gone)?;
             self.spare = self.spare.take().or(buffer);
             result?;
         }
         Ok(())
     }
 
-    fn send(&mut self, job: Job) -> io::Result<()> {
-        let gone = |_| io::Error::other("the thread that writes has ended");
-        self.jobs.send(job).map_err(gone)?;
+    /// After [`settle`](Self::settle).
+    fn send(&mut self, job: Job) {
+        self.shared.0.put(|desk| desk.job = Some(job));
         self.busy = true;
-        Ok(())
     }
 
     fn spare(&mut self) -> io::Result<Aligned> {
@@ -124,7 +171,7 @@ impl Target for Ahead {
                 offset,
                 buffer,
                 len,
-            })?;
+            });
             done += len;
         }
         self.settle()
@@ -142,12 +189,13 @@ impl Target for Ahead {
             offset,
             buffer,
             len,
-        })
+        });
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.settle()?;
-        self.send(Job::Flush)?;
+        self.send(Job::Flush);
         self.settle()
     }
 }
