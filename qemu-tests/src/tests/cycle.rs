@@ -88,11 +88,13 @@ pub fn pae(story: &Story) -> Result<()> {
     )
 }
 
-/// A file again, by the other way; C finds the filesystem's disk by its first blocks alone.
+/// A file again, by the other way; C finds the filesystem's disk by its first blocks alone. The processor has no
+/// SSE2, as far as the emulator looks.
 pub fn file_from_bootloader(story: &Story) -> Result<()> {
     one(
         story,
         &Case {
+            cpu: "pentium3",
             append: "init_on_free=1",
             mode: Mode::S4,
             target: Target::File,
