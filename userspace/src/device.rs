@@ -39,7 +39,7 @@ macro_rules! argument {
     ($($ty:ty = $opcode:expr),* $(,)?) => {$(
         // SAFETY: the ABI ties this number to this type, which consists of integers only.
         unsafe impl Argument for $ty {
-            const OPCODE: Opcode = $opcode;
+            const OPCODE: Opcode = $opcode as Opcode;
         }
     )*};
 }

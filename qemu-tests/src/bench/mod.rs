@@ -39,7 +39,7 @@ pub struct Options {
     /// Power cycles by each means at each of them
     #[arg(long, default_value_t = 5)]
     cycles: usize,
-    /// kjump drops caches before it hibernates, as swsusp does where more than 40 % of memory are in use
+    /// kjump drops caches before it hibernates
     #[arg(long)]
     drop_caches: bool,
     /// Calls of each kind
