@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 
 // The ABI computes its numbers itself; they must be what `_IOWR` gives.
 const _: () = {
-    assert!(abi::IOC_PREPARE == opcode::read_write::<Prepare>(b'k', 0xe0));
-    assert!(abi::IOC_STATUS == opcode::read_write::<Status>(b'k', 0xe6));
-    assert!(abi::IOC_HANDOFF == opcode::read_write::<Handoff>(b'k', 0xe7));
+    assert!(abi::IOC_PREPARE as Opcode == opcode::read_write::<Prepare>(b'k', 0xe0));
+    assert!(abi::IOC_STATUS as Opcode == opcode::read_write::<Status>(b'k', 0xe6));
+    assert!(abi::IOC_HANDOFF as Opcode == opcode::read_write::<Handoff>(b'k', 0xe7));
 };
 
 /// What may be an ioctl's argument.

@@ -26,7 +26,6 @@ const RUNS: &[(&str, &[&str], &[&str])] = &[
         "kjump",
         &["--lib"],
         &[
-            "call::shim",
             "hibernation::pages",
             "hibernation::resumable",
             "loader::elf",
