@@ -2,7 +2,6 @@
 
 //! Running tests one after the other, and the verdict.
 
-use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -157,10 +156,7 @@ fn tell(test: &Test, artifacts: &Artifacts, options: &Options) -> Result<bool> {
     if !story.notes().is_empty() {
         notes = format!("{notes}; {}", story.notes());
     }
-    let logs = story.logs();
-    let keep = Story::log_dir();
-    fs::create_dir_all(&keep)?;
-    fs::write(keep.join(format!("{}.log", test.name)), &logs)?;
+    story.keep_logs(test.name)?;
     match outcome {
         Ok(()) => {
             println!("{title}ok ({notes})");

@@ -167,6 +167,13 @@ impl Story {
         text
     }
 
+    /// Keeps all consoles, under the story's name, in [`Story::log_dir`].
+    pub fn keep_logs(&self, name: &str) -> Result<()> {
+        let keep = Self::log_dir();
+        fs::create_dir_all(&keep)?;
+        Ok(fs::write(keep.join(format!("{name}.log")), self.logs())?)
+    }
+
     /// The last lines of all consoles.
     pub fn tails(&self, lines: usize) -> String {
         let mut text = String::new();

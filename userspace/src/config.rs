@@ -164,16 +164,17 @@ impl Overrides {
     }
 
     fn apply(&self, file: Config) -> Config {
+        let file = self.key.apply(file);
         Config {
-            target: self.target.clone().or_else(|| file.target.clone()),
-            peer: self.peer.clone().unwrap_or_else(|| file.peer.clone()),
-            initrd: self.initrd.clone().unwrap_or_else(|| file.initrd.clone()),
+            target: self.target.clone().or(file.target),
+            peer: self.peer.clone().unwrap_or(file.peer),
+            initrd: self.initrd.clone().unwrap_or(file.initrd),
             compression: self.compression.unwrap_or(file.compression),
             mode: self.mode.unwrap_or(file.mode),
             optimistic: self.optimistic || file.optimistic,
             allow_unknown: self.allow_unknown || file.allow_unknown,
             drop_caches: self.drop_caches || file.drop_caches,
-            ..self.key.apply(file)
+            ..file
         }
     }
 }
@@ -213,6 +214,11 @@ impl Config {
             ..=KDF_WORK => Ok(config),
             work => Err(wrong(of_kdf(text), too_much(work))),
         }
+    }
+
+    /// Whether images are encrypted, and others not taken.
+    pub fn is_encrypting(&self) -> bool {
+        self.encrypt != Encrypt::None
     }
 
     /// What a passphrase's derivation comes to, as an image's header counts it.

@@ -203,7 +203,7 @@ fn one(programs: &Path, name: &str, bound: Bound, seed: u32) -> Result<(String, 
     let corpus = match bound {
         Bound::Seconds(_) => corpus,
         Bound::Runs => {
-            let _ = std::fs::remove_dir_all(&fresh);
+            sh::remove_dir(&fresh)?;
             fresh
         }
     };

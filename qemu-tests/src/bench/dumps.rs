@@ -116,9 +116,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     shell::line(&mut vm, "mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")?;
     for (title, line, result) in MEANS {
         eprintln!("bench: {title}");
-        let started = Instant::now();
-        shell::line(&mut vm, &format!("{line} >/tmp/said 2>&1 && sync"))?;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = timed(&mut vm, line)?;
         let bytes = match result {
             FILE => shell::line(&mut vm, "busybox stat -c %s /mnt/dump; rm /mnt/dump")?
                 .trim()
@@ -156,14 +154,16 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     vm.power_off()
 }
 
+/// Seconds that a line takes in B's shell, until all is on the disk.
+fn timed(vm: &mut Vm, line: &str) -> Result<f64> {
+    let started = Instant::now();
+    shell::line(vm, &format!("{line} >/tmp/said 2>&1 && sync"))?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
 /// On a disk that is slower than any processor: what a save takes, and the same bytes by dd.
 fn slow_disk(vm: &mut Vm) -> Result<()> {
     eprintln!("bench: a slow disk");
-    let timed = |vm: &mut Vm, line: &str| -> Result<f64> {
-        let started = Instant::now();
-        shell::line(vm, &format!("{line} >/tmp/said 2>&1 && sync"))?;
-        Ok(started.elapsed().as_secs_f64())
-    };
     let save = timed(vm, "kjump save --no-guards /dev/vdc")?;
     let count = image_bytes(vm, "/dev/vdc")?.div_ceil(1 << 20);
     let dd = timed(

@@ -98,9 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
         };
         let story = Story::new(&artifacts, name, Duration::from_secs(limit))?;
         let outcome = measure(&story, options);
-        let logs = Story::log_dir();
-        std::fs::create_dir_all(&logs)?;
-        std::fs::write(logs.join(format!("{name}.log")), story.logs())?;
+        story.keep_logs(name)?;
         if outcome.is_err() {
             println!("{}", story.logs());
         }

@@ -222,9 +222,16 @@ fn has(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|w| w == what)
 }
 
-/// As it is, or as a request has it.
 fn holds_key(bytes: &[u8], key: &MasterKey) -> bool {
-    has(bytes, key.bytes()) || has(bytes, hex(key.bytes()).as_bytes())
+    key_at(bytes, key).is_some()
+}
+
+/// Where a key is, as it is or as a request has it.
+pub fn key_at(bytes: &[u8], key: &MasterKey) -> Option<usize> {
+    let text = hex(key.bytes()).into_bytes();
+    [&key.bytes()[..], &text]
+        .iter()
+        .find_map(|what| bytes.windows(what.len()).position(|w| w == *what))
 }
 
 /// The key that the image says the passphrase comes to.

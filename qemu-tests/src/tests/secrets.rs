@@ -6,7 +6,7 @@
 use std::fs::File;
 
 use anyhow::{ensure, Context, Result};
-use kjump_image::{hex, Device, Image, MasterKey};
+use kjump_image::{Device, Image, MasterKey};
 
 use crate::artifacts::Kernel;
 use crate::disk;
@@ -16,6 +16,7 @@ use crate::kjump::{self, exit};
 use crate::shell;
 use crate::snapshots::{rollback, snapshot};
 use crate::story::Story;
+use crate::tests::encrypted::key_at;
 use crate::vm::{Config, Vm};
 
 /// What B puts together, so that it is nowhere as it stands before.
@@ -105,17 +106,11 @@ pub fn run(story: &Story) -> Result<()> {
 
 /// The key is nowhere in memory, this kernel's and the peer's.
 fn no_key(vm: &mut Vm, config: &Config, key: &MasterKey, after: &str) -> Result<()> {
-    let memory = all(vm, config)?;
-    for (what, bytes) in [
-        ("as it is", key.bytes().to_vec()),
-        ("as a request has it", hex(key.bytes()).into_bytes()),
-    ] {
-        let at = memory.windows(bytes.len()).position(|w| w == bytes);
-        ensure!(
-            at.is_none(),
-            "the key is in memory after {after}, {what}, at {at:x?}"
-        );
-    }
+    let at = key_at(&all(vm, config)?, key);
+    ensure!(
+        at.is_none(),
+        "the key is in memory after {after}, at {at:x?}"
+    );
     Ok(())
 }
 

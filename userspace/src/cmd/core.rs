@@ -30,7 +30,7 @@ use crate::hibernation::resumable::Resumable;
 use crate::loader::memmap;
 use crate::parse;
 use crate::progress::Reporter;
-use crate::secret::{Encrypt, KeyArgs};
+use crate::secret::KeyArgs;
 use crate::swap;
 
 /// The core that was put in place here: whether its filesystems are compared, and its path.
@@ -66,7 +66,7 @@ pub struct Options {
 ///
 /// [`Error::Config`].
 pub fn demanded() -> Result<bool> {
-    Ok(KeyArgs::default().load()?.encrypt != Encrypt::None)
+    Ok(KeyArgs::default().load()?.is_encrypting())
 }
 
 /// A core where only encrypted images are taken: whoever can write to a disk could bring his own.

@@ -16,7 +16,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::restore::{machine_ram, Failed, Restore};
 use crate::loader::memmap;
 use crate::progress::Reporter;
-use crate::secret::{Encrypt, KeyArgs, Opener, Spare};
+use crate::secret::{KeyArgs, Opener, Spare};
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub fn run(args: &RestoreArgs) -> Result<u8> {
             guard: !args.no_guards,
             replace: false,
             json: args.json,
-            demand: config.encrypt != Encrypt::None,
+            demand: config.is_encrypting(),
         };
         return super::core::restore(&core, options);
     }

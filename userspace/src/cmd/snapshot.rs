@@ -18,7 +18,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::watch;
 use crate::json::Json;
 use crate::parse;
-use crate::secret::{self, Encrypt, KeyArgs, NewKey};
+use crate::secret::{self, KeyArgs, NewKey};
 use crate::snapshots::before::Before;
 use crate::snapshots::frozen::Frozen;
 use crate::snapshots::hooks::{self, Word};
@@ -144,7 +144,7 @@ fn take(args: &SnapshotArgs) -> Result<Outcome> {
         ..Overrides::default()
     };
     let config = overrides.load()?;
-    if args.base.is_some() && config.encrypt != Encrypt::None {
+    if args.base.is_some() && config.is_encrypting() {
         return Err(Error::Usage(
             "an encrypted snapshot has no base, as it has no table of pages: leave --base out, or use \
              --encrypt none"

@@ -15,7 +15,6 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::loader::memmap;
 use crate::parse;
-use crate::secret::Encrypt;
 
 /// What a peer said when it came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub fn tell_what_is(device: &Device) {
     let map = memmap::read().unwrap_or_default();
     // What cannot be read may say that nothing is to be written as it is.
     let encrypted = match Overrides::default().load() {
-        Ok(config) => config.encrypt != Encrypt::None,
+        Ok(config) => config.is_encrypting(),
         Err(e) => {
             log::warn!("{e}; a peer is told to write encrypted images only");
             true

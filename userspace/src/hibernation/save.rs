@@ -242,10 +242,7 @@ pub fn give_up(target: &mut impl Target, summary: &Summary, name: &str) -> Resul
 /// A UUID for an image, version 4.
 pub fn new_uuid() -> io::Result<[u8; 16]> {
     let mut uuid = [0; 16];
-    let got = rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())?;
-    if got != uuid.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    secret::random(&mut uuid)?;
     uuid[6] = uuid[6] & 0x0f | 0x40;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     Ok(uuid)

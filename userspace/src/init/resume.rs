@@ -21,7 +21,7 @@ use crate::hibernation::request::Request;
 use crate::hibernation::restore::{Failed, Restore};
 use crate::hibernation::resumable::Resumable;
 use crate::progress::Reporter;
-use crate::secret::{self, Encrypt, KeyArgs, Opener};
+use crate::secret::{self, KeyArgs, Opener};
 
 /// The command word "resume": returns if nothing was written yet, so that the kernel that jumped
 /// here can go on booting. After that there is none any more: then the machine restarts.
@@ -48,7 +48,7 @@ pub fn as_asked() -> Result<()> {
         machine: machine_here(Some(&handoff))?,
         opener: Opener {
             given: request.key.as_ref(),
-            demand: request.encrypted || config.encrypt != Encrypt::None,
+            demand: request.encrypted || config.is_encrypting(),
             ..Opener::new(&config, "resume")
         },
         claimed: &claimed,

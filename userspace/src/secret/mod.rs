@@ -14,7 +14,7 @@ use kjump_abi::{Handoff, Range};
 use kjump_image::{Encryption, Image, KeySource, MasterKey, Refusal, Source};
 use zeroize::Zeroizing;
 
-pub use kdf::Scratch;
+pub use kdf::{random, Scratch};
 
 use crate::config::{Config, Overrides};
 use crate::device::Device;
@@ -137,9 +137,9 @@ pub struct NewKey {
 ///
 /// [`Error::NoKey`]; [`Error::KdfMemory`]; [`Error::Aborted`].
 pub fn for_a_new_image(config: &Config, verb: &'static str) -> Result<Option<NewKey>> {
-    let random = |buf: &mut [u8]| kdf::random(buf).map_err(|e| Error::io("random numbers", e));
+    let random = |buf: &mut [u8]| random(buf).map_err(|e| Error::io("random numbers", e));
     let mut nonce = [0; 32];
-    if config.encrypt != Encrypt::None {
+    if config.is_encrypting() {
         core_dump::prevent();
     }
     let (key, source) = match config.encrypt {
@@ -221,7 +221,7 @@ impl<'a> Opener<'a> {
         Self {
             config,
             given: None,
-            demand: config.encrypt != Encrypt::None,
+            demand: config.is_encrypting(),
             spare: None,
             verb,
         }
@@ -293,7 +293,7 @@ impl<'a> Opener<'a> {
 pub fn freshen(encryption: &mut Encryption, handoff: &Handoff, uuid: &[u8; 16]) -> Result<()> {
     core_dump::prevent();
     let mut own = [0; 32];
-    kdf::random(&mut own).map_err(|e| Error::io("random numbers", e))?;
+    random(&mut own).map_err(|e| Error::io("random numbers", e))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let mut hasher = blake3::Hasher::new();
     for part in [
