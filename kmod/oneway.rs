@@ -61,6 +61,7 @@ impl Staged {
         }
         // What is staged must have its claim: nothing may fail in between.
         self.taken.0.reserve(1, GFP_KERNEL)?;
+        memory::check_room(frames.len() as u32)?;
         let before = self.pages.len();
         let result = self.stage(frames.clone(), &mut destination);
         if result.is_err() {

@@ -47,6 +47,7 @@ impl OwnWindow {
         let end = window_end.max(abi::DEFAULT_WINDOW_END as u32);
         let below = Below(end / PAGE_SIZE as u32);
         let count = size as usize / PAGE_SIZE;
+        memory::check_room(count as u32)?;
         let pages = gather(count, &mut PageSource::new(&below))?;
         let mut taken = KVVec::new();
         taken.resize(count, false, GFP_KERNEL)?;

@@ -37,11 +37,17 @@ const CONVENTIONAL: u32 = 0xa_0000 / PAGE_SIZE as u32;
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
+/// `ENOMEM`, before anything is taken where that can be told.
 pub(crate) fn build_list(end: u32, source: &mut PageSource<'_>) -> Result<ExchangeList> {
+    let pages = end / PAGE_SIZE as u32;
+    memory::check_room(pages)?;
+    // The shadow lies above the window, in the direct map.
+    if memory::low_memory_end() / (PAGE_SIZE as u32) - pages < pages {
+        return Err(ENOMEM);
+    }
     let mut list = ExchangeList::new();
-    source.expect(end / PAGE_SIZE as u32);
-    for frame in 0..end / PAGE_SIZE as u32 {
+    source.expect(pages);
+    for frame in 0..pages {
         let flags = match memory::is_ram(frame) && frame != 0 {
             true => ENTRY_OURS,
             false if frame < CONVENTIONAL => ENTRY_OURS | ENTRY_FIXED,

@@ -25,6 +25,8 @@ pub(crate) mod feature {
     pub(crate) const APIC_BASE: u32 = 8;
     /// Nobody comes back: the peer finds 0 at `[esp]`.
     pub(crate) const ONE_WAY: u32 = 16;
+    /// There is MMX: pages are exchanged by eight bytes.
+    pub(crate) const MMX: u32 = 32;
 }
 
 /// A pseudo-descriptor as `lgdt` and `lidt` take it, with padding to whole words.

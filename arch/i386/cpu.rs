@@ -25,6 +25,7 @@ pub(crate) mod cr0 {
 
 /// CPUID leaf 1, EDX.
 const CPUID_APIC: u32 = 1 << 9;
+const CPUID_MMX: u32 = 1 << 23;
 /// CPUID leaf 0x8000_0001, EDX: SYSCALL, NX, long mode; each implies EFER.
 const CPUID_EFER: u32 = (1 << 11) | (1 << 20) | (1 << 29);
 /// IA32_APIC_BASE: globally enabled, and in x2APIC mode.
@@ -54,6 +55,9 @@ pub(crate) fn features() -> u32 {
     }
     if cpuid(1)[3] & CPUID_APIC != 0 && sys::read_msr(MSR_APIC_BASE).is_some() {
         bits |= feature::APIC_BASE;
+    }
+    if cpuid(1)[3] & CPUID_MMX != 0 {
+        bits |= feature::MMX;
     }
     bits
 }

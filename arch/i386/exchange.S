@@ -7,6 +7,7 @@
 #
 # Out: FIXED copies window to shadow; OURS with THEIRS swaps; OURS copies out; THEIRS copies in.
 kjump_stub_exchange_out:
+	call	kjump_stub_wide
 	movl	$0, {BACKED_UP}(%ebp)
 	movl	$0, {LOADED}(%ebp)
 	movl	{LIST}(%ebp), %ebx
@@ -56,6 +57,7 @@ kjump_stub_exchange_out:
 # else all do if it can be entered again, and none if it cannot. THEIRS is noted in the list for
 # the next way out.
 kjump_stub_exchange_back:
+	call	kjump_stub_wide
 	movl	$0, {PEER_KEPT}(%ebp)
 	movl	{LIST}(%ebp), %ebx
 .Lback_page:
@@ -116,56 +118,92 @@ kjump_stub_exchange_back:
 .Lback_end:
 	ret
 
+# Readies the FPU for the copies below, whatever state a kernel left it in; what it held has been
+# saved by save_processor_state, here as there. Clobbers %eax.
+kjump_stub_wide:
+	testl	${HAS_MMX}, {FEATURES}(%ebp)
+	jz	1f
+	movl	%cr0, %eax
+	andl	$~({CR0_TS} | {CR0_EM}), %eax
+	movl	%eax, %cr0
+	fninit
+1:	ret
+
 # Copies the page at %esi to the page at %edi; flags in the low bits are dropped. Clobbers %eax,
-# %ecx, %esi, %edi. Not by `rep movsl`: an emulator takes that word by word, with a look at its
-# interrupts after each.
+# %ecx, %esi, %edi, and the FPU where there is MMX. In the largest pieces that the CPU has, and not by
+# `rep movsl`: an emulator looks at each store into what has been code, and at its interrupts
+# after each turn of a `rep`.
 kjump_stub_copy:
 	andl	$~0xfff, %esi
 	andl	$~0xfff, %edi
-	movl	$256, %ecx
-1:	movl	(%esi), %eax
+	testl	${HAS_MMX}, {FEATURES}(%ebp)
+	jz	2f
+	movl	$128, %ecx
+1:	movq	(%esi), %mm0
+	movq	8(%esi), %mm1
+	movq	16(%esi), %mm2
+	movq	24(%esi), %mm3
+	movq	%mm0, (%edi)
+	movq	%mm1, 8(%edi)
+	movq	%mm2, 16(%edi)
+	movq	%mm3, 24(%edi)
+	addl	$32, %esi
+	addl	$32, %edi
+	decl	%ecx
+	jnz	1b
+	emms
+	ret
+2:	movl	$512, %ecx
+3:	movl	(%esi), %eax
 	movl	%eax, (%edi)
 	movl	4(%esi), %eax
 	movl	%eax, 4(%edi)
-	movl	8(%esi), %eax
-	movl	%eax, 8(%edi)
-	movl	12(%esi), %eax
-	movl	%eax, 12(%edi)
-	addl	$16, %esi
-	addl	$16, %edi
+	addl	$8, %esi
+	addl	$8, %edi
 	decl	%ecx
-	jnz	1b
+	jnz	3b
 	ret
 
-# Swaps the pages at %esi and %edi; flags in the low bits are dropped. Clobbers %eax, %ecx,
-# %esi, %edi.
+# Swaps the pages at %esi and %edi; flags in the low bits are dropped. Clobbers what
+# kjump_stub_copy does.
 kjump_stub_swap:
 	andl	$~0xfff, %esi
 	andl	$~0xfff, %edi
-	pushl	%ebx
-	pushl	%edx
-	movl	$256, %ecx
-1:	movl	(%esi), %eax
+	testl	${HAS_MMX}, {FEATURES}(%ebp)
+	jz	2f
+	movl	$128, %ecx
+1:	movq	(%esi), %mm0
+	movq	8(%esi), %mm1
+	movq	16(%esi), %mm2
+	movq	24(%esi), %mm3
+	movq	(%edi), %mm4
+	movq	8(%edi), %mm5
+	movq	16(%edi), %mm6
+	movq	24(%edi), %mm7
+	movq	%mm0, (%edi)
+	movq	%mm1, 8(%edi)
+	movq	%mm2, 16(%edi)
+	movq	%mm3, 24(%edi)
+	movq	%mm4, (%esi)
+	movq	%mm5, 8(%esi)
+	movq	%mm6, 16(%esi)
+	movq	%mm7, 24(%esi)
+	addl	$32, %esi
+	addl	$32, %edi
+	decl	%ecx
+	jnz	1b
+	emms
+	ret
+2:	pushl	%ebx
+	movl	$1024, %ecx
+3:	movl	(%esi), %eax
 	movl	(%edi), %ebx
 	movl	%eax, (%edi)
 	movl	%ebx, (%esi)
-	movl	4(%esi), %eax
-	movl	4(%edi), %edx
-	movl	%eax, 4(%edi)
-	movl	%edx, 4(%esi)
-	movl	8(%esi), %eax
-	movl	8(%edi), %ebx
-	movl	%eax, 8(%edi)
-	movl	%ebx, 8(%esi)
-	movl	12(%esi), %eax
-	movl	12(%edi), %edx
-	movl	%eax, 12(%edi)
-	movl	%edx, 12(%esi)
-	addl	$16, %esi
-	addl	$16, %edi
+	addl	$4, %esi
+	addl	$4, %edi
 	decl	%ecx
-	jnz	1b
-	popl	%edx
+	jnz	3b
 	popl	%ebx
 	ret
 

@@ -64,6 +64,7 @@ core::arch::global_asm!(
     HAS_MISC_ENABLE = const feature::MISC_ENABLE,
     HAS_APIC_BASE = const feature::APIC_BASE,
     ONE_WAY = const feature::ONE_WAY,
+    HAS_MMX = const feature::MMX,
     MSR_EFER = const cpu::MSR_EFER,
     MSR_MISC_ENABLE = const cpu::MSR_MISC_ENABLE,
     MSR_APIC_BASE = const cpu::MSR_APIC_BASE,

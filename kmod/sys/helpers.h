@@ -15,6 +15,7 @@
 void *kjh_page_alloc(void);
 void kjh_page_free(void *page);
 void *kjh_block_alloc(u32 order);
+u32 kjh_available(void);
 u32 kjh_phys(const void *page);
 u32 kjh_page_offset(void);
 u32 kjh_low_memory_end(void);

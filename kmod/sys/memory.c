@@ -7,6 +7,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/poison.h>
+#include <linux/swap.h>
 #include <linux/vmcore_info.h>
 
 #include "helpers.h"
@@ -34,6 +35,12 @@ void *kjh_block_alloc(u32 order)
 		return NULL;
 	split_page(page, order);
 	return page_address(page);
+}
+
+/* Pages that could be had without another program going short, by the estimate of MemAvailable, and swap. */
+u32 kjh_available(void)
+{
+	return max(si_mem_available(), 0L) + max(get_nr_swap_pages(), 0L);
 }
 
 u32 kjh_phys(const void *page)

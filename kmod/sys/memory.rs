@@ -29,6 +29,20 @@ pub(crate) fn page_alloc() -> Result<NonNull<u8>> {
     NonNull::new(unsafe { bindings::kjh_page_alloc() }.cast()).ok_or(ENOMEM)
 }
 
+/// Checks that `pages` of them could be had without another program going short. Taking what there is
+/// until there is no more would have the OOM killer called for somebody else's page.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn check_room(pages: u32) -> Result {
+    // SAFETY: reads counters.
+    if pages > unsafe { bindings::kjh_available() } {
+        return Err(ENOMEM);
+    }
+    Ok(())
+}
+
 /// `1 << order` zeroed pages of the direct map, one after the other; each is freed by itself.
 /// `None` if they cannot be had without effort.
 pub(crate) fn block_alloc(order: u32) -> Option<NonNull<u8>> {

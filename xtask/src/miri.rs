@@ -47,7 +47,7 @@ pub fn run(_: &Options) -> Result<()> {
         say(format_args!("Miri: {package}"));
         let mut cargo = sh::command("cargo");
         cargo
-            .args(["miri", "test", "--quiet", "--package", package])
+            .args(["miri", "test", "--package", package])
             .args(*what);
         cargo.arg("--").args(*tests).current_dir(artifacts::repo());
         cargo.env("RUSTUP_TOOLCHAIN", TOOLCHAIN);

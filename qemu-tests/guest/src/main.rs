@@ -16,6 +16,7 @@ mod old;
 mod pattern;
 mod poke;
 mod raw;
+mod registers;
 mod scribble;
 mod stream;
 mod tally;
@@ -57,6 +58,7 @@ const PROGRAMS: &[Program] = &[
         "SEED CALLS THREADS JUMPS kernel:START:END|peer|nobody",
         fuzz::run,
     ),
+    ("registers", "", registers::run),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),
     ("lodger", "FILE", trespass::lodger),
     ("trespass", "ADDRESS", trespass::trespass),

@@ -21,7 +21,8 @@ const WINDOW: u64 = abi::DEFAULT_WINDOW_END;
 /// An address where nothing is mapped in a process of this binary.
 const NOWHERE: usize = 0x10;
 
-fn open() -> Result<File, String> {
+/// The module's device.
+pub fn open() -> Result<File, String> {
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -33,6 +33,9 @@ pub struct Options {
     /// CPUs of the machine
     #[arg(long, default_value_t = 2)]
     smp: u32,
+    /// Switches of each kind
+    #[arg(long, default_value_t = 200)]
+    switches: usize,
     /// How full the machine is that hibernates, per cent
     #[arg(long, value_delimiter = ',', default_value = "10,40,70,85")]
     fill: Vec<u32>,
@@ -92,7 +95,8 @@ pub fn run(options: &Options) -> Result<()> {
         let limit = match part {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
             Part::Calls => 300 + 20 * u64::from(options.calls),
-            Part::Switches | Part::Dumps => 3600,
+            Part::Switches => 300 + 60 * options.switches as u64,
+            Part::Dumps => 3600,
             Part::Snapshots => 3600 * options.fill.len() as u64,
             Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };
@@ -114,6 +118,7 @@ pub fn run(options: &Options) -> Result<()> {
         "memory": options.memory,
         "smp": options.smp,
         "rounds": options.rounds,
+        "switches": options.switches,
         "cycles": options.cycles,
         "fill": options.fill,
         "drop_caches": options.drop_caches,

@@ -26,9 +26,6 @@ pub const OWN: &str = "kjump, own window";
 /// See [`OURS`].
 pub const MAINLINE: &str = "mainline";
 
-/// Switches of each kind.
-const SWITCHES: usize = 200;
-
 /// Between whom, and what one types for it: to load B, and to go there.
 struct Kind {
     title: &'static str,
@@ -84,9 +81,9 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         machines.push(Machine::new(story, options, kind)?);
     }
     let mut columns = vec![Vec::new(); KINDS.len()];
-    for round in 1..=SWITCHES {
+    for round in 1..=options.switches {
         if round % 20 == 0 {
-            eprintln!("bench: switches: round {round} of {SWITCHES}");
+            eprintln!("bench: switches: round {round} of {}", options.switches);
         }
         for (machine, times) in machines.iter_mut().zip(&mut columns) {
             times.push(machine.switch()?);
@@ -108,7 +105,10 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         "QEMU TCG, {} CPUs, {} MiB; A is full, B is lean in 32 MiB and has booted; milliseconds",
         options.smp, options.memory
     );
-    println!("from the command in A to its end, {SWITCHES} switches there and back of each kind");
+    println!(
+        "from the command in A to its end, {} switches there and back of each kind",
+        options.switches
+    );
     println!();
     row("", KINDS.iter().map(|kind| kind.title.into()));
     let show = |value: Option<f64>| value.map_or_else(|| "-".into(), |ms| format!("{ms:.0}"));

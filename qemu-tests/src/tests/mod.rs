@@ -40,6 +40,7 @@ mod recipe_v10;
 mod recipe_v7;
 mod recipe_v9;
 mod refusals;
+mod registers;
 mod rungs;
 mod secrets;
 mod snap;
@@ -92,6 +93,7 @@ pub const ALL: &[Test] = &[
     test("integrity-pae", 600, integrity::pae),
     test("integrity-init-on-free", 600, integrity::init_on_free),
     test("integrity-page-poison", 600, integrity::page_poison),
+    test("registers", 900, registers::run),
     test("words", 300, words::run),
     test("commands", 300, commands::run),
     test("quiet", 300, quiet::run),
