@@ -54,7 +54,9 @@ arguments!(
 );
 
 /// Copies the argument in, lets `f` act on it, and copies it out: also when `f` fails, as it may
-/// say there what failed.
+/// say there what failed. Not inlined: a jump goes deep into drivers, and has a stack of 8 KiB; it is
+/// not to have all other calls' arguments on it.
+#[inline(never)]
 fn exchange<T: FromBytes + AsBytes>(arg: usize, f: impl FnOnce(&mut T) -> Result) -> Result {
     let slice = || UserSlice::new(UserPtr::from_addr(arg), size_of::<T>());
     let version = UserSlice::new(UserPtr::from_addr(arg), 4)

@@ -199,6 +199,8 @@ impl Preparation {
 }
 
 impl WindowLoad {
+    /// Not inlined, as what it holds for a moment would be on the stack of all that [`Preparation::new`] calls.
+    #[inline(never)]
     fn new(window_end: u32, own: Option<OwnWindow>) -> Result<Self> {
         let own_range = own
             .as_ref()

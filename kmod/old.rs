@@ -9,8 +9,8 @@
 //! Claimed memory (see `claim`) goes by the same way: RAM that belongs to no kernel that runs, to
 //! be written with what a saved kernel left there.
 
-use crate::abi::{Handoff, ListPage, Range, ENTRY_OURS, HANDOFF_RANGES, LIST_ENTRIES};
-use crate::alloc::KVVec;
+use crate::abi::{Handoff, ListPage, Range, ENTRY_OURS, LIST_ENTRIES};
+use crate::alloc::{KVVec, KVec};
 use crate::pages::{Page, PAGE_SIZE};
 use crate::sys::{self, OldMemory};
 use kernel::prelude::*;
@@ -29,8 +29,7 @@ const FRAMES_IN_REACH: usize = 1 << 20;
 struct Old {
     /// Of each window frame, the frame that has its contents, or [`FREE`] or [`HOLE`].
     shadow: KVVec<u32>,
-    ram: [Range; HANDOFF_RANGES],
-    ram_count: usize,
+    ram: KVec<Range>,
     /// RAM over there that is this kernel's own.
     own: Range,
     zero: Page,
@@ -89,10 +88,12 @@ pub(crate) fn take(block: &Handoff) -> Result {
         }
         at = next;
     }
+    let mut ram = KVec::new();
+    let ranges = block.ram.iter().take(block.ram_count as usize);
+    ranges.copied().try_for_each(|range| ram.push(range, GFP_KERNEL))?;
     let old = Old {
         shadow,
-        ram: block.ram,
-        ram_count: block.ram_count as usize,
+        ram,
         own: block.own,
         zero: Page::new()?,
         writable: false,
@@ -108,13 +109,11 @@ pub(crate) fn take(block: &Handoff) -> Result {
 /// `ENOMEM`.
 pub(crate) fn take_claimed(ranges: &[Range]) -> Result {
     forget();
-    let mut ram = [Range { start: 0, end: 0 }; HANDOFF_RANGES];
-    let count = ranges.len().min(HANDOFF_RANGES);
-    ram[..count].copy_from_slice(&ranges[..count]);
+    let mut ram = KVec::new();
+    ram.extend_from_slice(ranges, GFP_KERNEL)?;
     let old = Old {
         shadow: KVVec::new(),
         ram,
-        ram_count: count,
         own: Range { start: 0, end: 0 },
         zero: Page::new()?,
         writable: true,
@@ -178,7 +177,7 @@ impl Old {
         }
         let address = frame as u64 * PAGE_SIZE as u64;
         let inside = |range: &Range| range.start <= address && address < range.end;
-        if inside(&self.own) || !self.ram[..self.ram_count].iter().any(inside) {
+        if inside(&self.own) || !self.ram.iter().any(inside) {
             return Err(ENXIO);
         }
         Ok(frame as u32)

@@ -255,13 +255,4 @@ impl<'a> PageSource<'a> {
             self.passed_over.push(page, GFP_KERNEL)?;
         }
     }
-
-    /// Keeps `page` from being handed out as long as this source lives.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn pass_over(&mut self, page: Page) -> Result {
-        Ok(self.passed_over.push(page, GFP_KERNEL)?)
-    }
 }

@@ -61,22 +61,18 @@ impl Drop for DevicesLate<'_> {
     }
 }
 
-/// CPUs that one jump takes down by hotplug, at most; i386 kernels know no more (NR_CPUS).
-const CPUS: usize = 64;
-
 /// The secondary CPUs stopped, by the trail's set.
 pub(crate) struct Cpus<'t> {
     trail: &'t Trail<'t>,
-    removed: [u32; CPUS],
-    count: usize,
+    /// Bit N: CPU N was taken down by hotplug. 32-bit kernels know no more (NR_CPUS).
+    removed: u64,
 }
 
 impl<'t> Cpus<'t> {
     pub(crate) fn stop(trail: &'t Trail<'t>) -> Result<Self> {
         let mut cpus = Self {
             trail,
-            removed: [0; CPUS],
-            count: 0,
+            removed: 0,
         };
         let result = match trail.set {
             CpuSet::Notifiers => Self::freeze(trail),
@@ -99,12 +95,9 @@ impl<'t> Cpus<'t> {
 
     fn remove(&mut self) -> Result {
         while let Some(cpu) = pm::next_secondary_cpu() {
-            if self.count == CPUS {
-                return Err(E2BIG);
-            }
+            let bit = 1u64.checked_shl(cpu).ok_or(E2BIG)?;
             pm::remove_cpu(cpu)?;
-            self.removed[self.count] = cpu;
-            self.count += 1;
+            self.removed |= bit;
         }
         Ok(())
     }
@@ -120,7 +113,7 @@ impl Drop for Cpus<'_> {
                 }
             }
             CpuSet::Hotplug => {
-                for &cpu in self.removed[..self.count].iter().rev() {
+                for cpu in (0..u64::BITS).filter(|cpu| self.removed >> cpu & 1 != 0) {
                     if let Err(e) = pm::add_cpu(cpu) {
                         pr_err!("CPU {cpu} did not come back ({e:?}); try: echo 1 > /sys/devices/system/cpu/cpu{cpu}/online\n");
                     }

@@ -108,7 +108,7 @@ fn finish(place: &mut Place, opener: Opener, commit: &abi::Commit) -> Result {
         place.owner = Some(opener);
         place.state = State::Loaded(load);
         place.keep = commit.flags & abi::COMMIT_KEEP != 0;
-        place.last = abi::Status::default();
+        *place.last = abi::Status::default();
         place.changes = place.changes.wrapping_add(1);
     }
     Ok(())

@@ -109,7 +109,7 @@ pub(crate) unsafe fn init(options: Options) -> Result<Guard> {
     SYMBOLS.populate(Symbols::resolve());
     TESTING.populate(options.testing);
     DEVICE_TIMEOUT.populate(options.device_timeout);
-    let mut first = Place::new(Name::default());
+    let mut first = Place::new(Name::default())?;
     if options.handoff != 0 {
         let peer = Peer::find(options.handoff, options.panic_back)?;
         first.state = State::Peer(KBox::new(peer, GFP_KERNEL)?);

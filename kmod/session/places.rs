@@ -4,6 +4,7 @@
 
 use super::{Opener, Session, State, SESSION};
 use crate::abi::{self, NAME_SIZE};
+use crate::alloc::KBox;
 use kernel::prelude::*;
 
 /// Loads at most, the one without a name included. Memory is what limits them before that.
@@ -43,22 +44,27 @@ pub(super) struct Place {
     pub(super) owner: Option<Opener>,
     pub(super) keep: bool,
     /// What the last jump to this load was like.
-    pub(super) last: abi::Status,
+    pub(super) last: KBox<abi::Status>,
     /// Counts what makes the load another one, or changes its pages: for those who read it.
     pub(super) changes: u32,
 }
 
 impl Place {
     /// An empty one.
-    pub(super) fn new(name: Name) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline(never)]
+    pub(super) fn new(name: Name) -> Result<Self> {
+        Ok(Self {
             name,
             state: State::Empty,
             owner: None,
             keep: false,
-            last: abi::Status::default(),
+            last: KBox::new(abi::Status::default(), GFP_KERNEL)?,
             changes: 0,
-        }
+        })
     }
 
     /// Makes `opener` the owner.
@@ -141,7 +147,7 @@ impl Session {
             if self.places.len() >= MOST {
                 return Err(ENOSPC);
             }
-            let place = Place::new(self.name(opener));
+            let place = Place::new(self.name(opener))?;
             self.places.push(place, GFP_KERNEL)?;
         }
         self.place(opener)

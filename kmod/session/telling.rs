@@ -16,7 +16,7 @@ pub(crate) fn status(opener: Opener, status: &mut abi::Status) {
     let place = session.find(opener).map(|index| &session.places[index]);
     *status = match place {
         // What was there last, if it is gone. Names that are not there were never jumped to.
-        Some(place) => place.last,
+        Some(place) => *place.last,
         None => abi::Status::default(),
     };
     status.version = abi::ABI_VERSION;

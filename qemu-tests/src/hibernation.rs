@@ -30,9 +30,15 @@ pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M ro
 pub enum Way {
     /// Kernel C is what the bootloader starts, limited to the window.
     Bootloader,
-    /// The normal kernel boots, and its initramfs jumps to C.
+    /// The normal kernel boots, and its initramfs restores: by itself if memory holds the image beside
+    /// it, else it jumps to C.
     Initramfs,
+    /// The normal kernel boots, and its initramfs jumps to C.
+    Peer,
 }
+
+/// All of them.
+pub const WAYS: [Way; 3] = [Way::Bootloader, Way::Initramfs, Way::Peer];
 
 /// A machine that has hibernated.
 #[derive(Debug)]
@@ -130,6 +136,7 @@ pub fn again(story: &Story, config: &Config, way: Way, words: &str) -> Config {
             config.append = format!("{WINDOW} {words}");
         }
         Way::Initramfs => config.append = format!("{} {words}", config.append),
+        Way::Peer => config.append = format!("{} {words} kjump.peer", config.append),
     }
     config
 }

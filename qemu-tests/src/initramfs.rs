@@ -17,7 +17,7 @@ use crate::peer;
 
 /// A's /init. With `kjump.resume=` on the command line a saved machine is looked for before
 /// anything else happens to the disks; if there is none, or it is refused, this kernel goes on as
-/// if nothing had been; with `kjump.snapshot` by the kernel's own means. With `kjump.shell` there is a shell on the console, otherwise the agent.
+/// if nothing had been; with `kjump.snapshot` by the kernel's own means, with `kjump.peer` by a peer in any case. With `kjump.shell` there is a shell on the console, otherwise the agent.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -32,7 +32,11 @@ if grep -q 'kjump\.resume=' /proc/cmdline; then
         echo "init: kjump resume --snapshot ended with $?"
     else
         insmod /lib/kjump.ko
-        kjump resume
+        if grep -q 'kjump\.peer' /proc/cmdline; then
+            kjump resume --through-peer
+        else
+            kjump resume
+        fi
         echo "init: kjump resume ended with $?"
         rmmod kjump
     fi

@@ -90,6 +90,8 @@ pub mod exit {
     pub const ABORTED: i32 = 57;
     /// The target failed at a read or a write.
     pub const TARGET_FAILED: i32 = 58;
+    /// Disks were rolled back, and memory was not.
+    pub const DISKS_GONE: i32 = 62;
     /// There is no key.
     pub const NO_KEY: i32 = 71;
     /// It is not encrypted, and only what is encrypted is taken.

@@ -20,6 +20,7 @@ pub mod programs;
 pub mod setup;
 pub mod sh;
 pub mod soak;
+pub mod stack;
 pub mod stock;
 pub mod test;
 pub mod tools;

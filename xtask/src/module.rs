@@ -14,6 +14,7 @@ use crate::{
     artifacts::{self, Kernel},
     kernel::Built,
     sh::{self, say},
+    stack,
     tools::Tools,
 };
 
@@ -28,6 +29,7 @@ pub fn build(built: &Built, tools: &Tools) -> Result<()> {
     let (kernel, repo) = (built.kernel, artifacts::repo());
     let out = output_dir(kernel);
     compile(built, tools, &repo, &out)?;
+    stack::check(&out.join("kjump.ko"))?;
     sh::copy(&out.join("kjump.ko"), &kernel.module())?;
     let out = repo.join("build/test-modules").join(kernel.name());
     compile(built, tools, &repo.join("qemu-tests/modules"), &out)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::artifacts::Kernel;
 use crate::chance::Chance;
-use crate::hibernation::{Mode, Way};
+use crate::hibernation::{Mode, Way, WAYS};
 
 /// Snapshots that a machine has at most.
 pub const SLOTS: u64 = 3;
@@ -189,7 +189,7 @@ impl Plan {
             }
             Kind::Hibernation => Operation::Hibernation {
                 mode: [Mode::Poweroff, Mode::S4, Mode::Reboot][draws[1] as usize % 3],
-                way: [Way::Bootloader, Way::Initramfs][draws[2] as usize % 2],
+                way: WAYS[draws[2] as usize % WAYS.len()],
                 compression: ["lz4", "lz4", "zstd", "none"][draws[3] as usize % 4],
             },
         };

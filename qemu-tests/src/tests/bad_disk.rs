@@ -4,6 +4,8 @@
 //! or at the mark that says that the image is used; or it is full in the middle of a save. The
 //! machine boots normally, or goes on, and says why. What has not been entered is still good.
 
+use std::path::Path;
+
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::artifacts::Kernel;
@@ -86,7 +88,8 @@ pub fn run(story: &Story) -> Result<()> {
     let good = story.file("good.img");
     disk::copy(&target, &good)?;
     let words = "kjump.resume=/dev/vdb";
-    let config = hibernation::again(story, &config, Way::Initramfs, words);
+    unharmed(story, &hibernation::again(story, &config, Way::Initramfs, words), &asleep, &target)?;
+    let config = hibernation::again(story, &config, Way::Peer, words);
     // All of them only when all was asked for: each is a boot or two.
     let skip = |rest: usize| if story.long { 0 } else { rest };
     for (what, sector, words, code) in READS.into_iter().skip(skip(1)) {
@@ -128,6 +131,33 @@ pub fn run(story: &Story) -> Result<()> {
             _ => bail!("{what}: marked: {marked}, and the next boot did otherwise"),
         }
     }
+    Ok(())
+}
+
+/// The normal kernel that reads the image itself has lost nothing when a read fails: it boots, and the
+/// image is as it was.
+fn unharmed(story: &Story, config: &Config, asleep: &Asleep, target: &Path) -> Result<()> {
+    let mut config = config.clone();
+    config.disks[1] = Drive::from(target.to_path_buf()).failing(Fault::Read, MIDDLE);
+    let mut vm = story.power_on("a read in the middle, without a peer", &config)?;
+    story.expect_trouble(0);
+    let start = vm.wait_start(&asleep.waiting, LONG)?;
+    let said = hibernation::said_by_resume(&vm.console.since(0));
+    let ended = format!("kjump resume ended with {}", exit::DAMAGED);
+    ensure!(
+        matches!(start, Start::Booted)
+            && said.contains(&ended)
+            && said.contains("reading a chunk's pages failed"),
+        "a read in the middle, without a peer: {said}"
+    );
+    let free = vm.sh("ls /dev/kjump 2>/dev/null | wc -l")?;
+    ensure!(free.trim() == "0", "the module could not be removed");
+    vm.power_off()?;
+    let mark = hibernation::mark_at(target, MARK * 512)?;
+    ensure!(
+        mark.magic != kjump_image::layout::MARK_MAGIC,
+        "the image was marked"
+    );
     Ok(())
 }
 

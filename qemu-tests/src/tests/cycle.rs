@@ -110,7 +110,7 @@ pub fn by_uuid(story: &Story) -> Result<()> {
         &Case {
             kernel: Kernel::Pae,
             cpu: "coreduo",
-            way: Way::Initramfs,
+            way: Way::Peer,
             target: Target::Partition,
             configured: true,
             words: "kjump.resume=UUID={}",
@@ -150,7 +150,7 @@ pub fn snapshot_pae(story: &Story) -> Result<()> {
 /// The rest: every mode and target by each way, with each kernel.
 pub fn all(story: &Story) -> Result<()> {
     for (kernel, cpu) in [(Kernel::Full, USUAL.cpu), (Kernel::Pae, "coreduo")] {
-        for way in [Way::Bootloader, Way::Initramfs] {
+        for way in hibernation::WAYS {
             for mode in [Mode::Poweroff, Mode::S4, Mode::Reboot] {
                 for target in [Target::Disk, Target::File] {
                     let case = Case {

@@ -20,12 +20,12 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::ending::Start;
-use crate::hibernation::{self, Mode, Way, LONG};
+use crate::hibernation::{self, Asleep, Mode, Way, LONG};
 use crate::initramfs::Purpose;
 use crate::kjump::{self, exit, refuses};
 use crate::shell;
 use crate::story::Story;
-use crate::vm::Vm;
+use crate::vm::{Config, Vm};
 use crate::work::Work;
 
 const PASSPHRASE: &str = "correct horse battery";
@@ -166,7 +166,7 @@ pub fn key_file(story: &Story) -> Result<()> {
     drop(image);
 
     let words = "kjump.resume=/dev/vdb kjump.encrypt=key-file kjump.key_file=/dev/vdc";
-    let again = hibernation::again(story, &config, Way::Initramfs, words);
+    let again = hibernation::again(story, &config, Way::Peer, words);
     let mut wrong = again.clone();
     wrong.disks.pop();
     wrong.disks.push(drives[1].0.clone().into());
@@ -178,13 +178,22 @@ pub fn key_file(story: &Story) -> Result<()> {
     let state = hibernation::mark_at(&target, 0)?.state.get();
     ensure!(state == STATE_COMMITTED, "its state is {state}");
 
-    let (mut vm, _) = hibernation::resume(story, "A, resumed", &again, &asleep)?;
-    work.healthy(&mut vm, before)?;
-    let memory = vm.memory(0, u64::from(again.memory) << 20)?;
-    ensure!(
-        !holds_key(&memory, &drives[0].1),
-        "the key is left in memory"
-    );
+    let resume = |again: &Config, asleep: &Asleep| -> Result<Vm> {
+        let (mut vm, _) = hibernation::resume(story, "A, resumed", again, asleep)?;
+        work.healthy(&mut vm, before)?;
+        let memory = vm.memory(0, u64::from(again.memory) << 20)?;
+        ensure!(
+            !holds_key(&memory, &drives[0].1),
+            "the key is left in memory"
+        );
+        Ok(vm)
+    };
+    let mut vm = resume(&again, &asleep)?;
+    // And without a peer.
+    let asleep = hibernation::go_off(&mut vm, line)?;
+    drop(vm);
+    let alone = hibernation::again(story, &config, Way::Initramfs, words);
+    let mut vm = resume(&alone, &asleep)?;
 
     // A plain image, where an encrypted one is wanted.
     let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)?;

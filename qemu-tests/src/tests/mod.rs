@@ -208,8 +208,6 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("full-1024", ROOM),
     ("full-all", ROOM),
     ("space", ROOM),
-    // A call that asks for more memory than there is: another program has none for a moment, and is killed.
-    ("bios", ROOM),
     ("snapshot-room", ROOM),
     ("stale", "it wants XFS and Btrfs, which that kernel has not"),
 ];

@@ -62,6 +62,10 @@ pub fn run(story: &Story) -> Result<()> {
     // What others need stays.
     let delete = "kjump snapshots --delete s1";
     kjump::refuses(&mut vm, delete, NEEDED, "s2")?;
+    vm.sh("mkdir /run/store && mount -t ext4 /dev/vda /run/store")?;
+    let discard = "kjump image discard /run/store/s1.kjump";
+    kjump::refuses(&mut vm, discard, NEEDED, "s2")?;
+    vm.sh("umount /run/store")?;
     kjump::refuses(&mut vm, "kjump image flatten s2", NEEDED, "s3")?;
 
     // Through the chain.

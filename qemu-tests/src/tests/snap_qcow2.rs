@@ -122,7 +122,28 @@ pub fn run(story: &Story) -> Result<()> {
     ensure!(found == "then\n1", "{found}");
     vm.sh("echo on >/mnt/file; umount /mnt")?;
     vm.sh(&format!("mount -t ext4 {DEVICE} /mnt; grep on /mnt/file"))?;
-    vm.power_off()
+
+    // Refused again, and this time the host cannot put it forth: nothing may be written any more.
+    damage(&mut vm, bytes / 2)?;
+    let mark = vm.console.mark();
+    let started = vm.start_command(ROLLBACK)?;
+    asked(&mut vm, mark, "restore")?;
+    let other = chain.image(&mut vm, Some(&saved))?;
+    chain.show(&mut vm, &other)?;
+    let mark = vm.console.mark();
+    answer(&mut vm)?;
+    asked(&mut vm, mark, "undo")?;
+    vm.type_in("no\n")?;
+    let output = vm.finish(started, LONG)?;
+    ensure!(
+        output.rc == exit::DISKS_GONE && output.text.contains("press reset"),
+        "{}: {}",
+        output.rc,
+        output.text
+    );
+    let writes = vm.run("(echo more >/mnt/file) & sleep 2; kill -0 $! && echo blocked")?;
+    ensure!(writes.text.contains("blocked"), "/mnt can be written");
+    vm.kill()
 }
 
 /// Waits until the hook asks for it.

@@ -8,7 +8,7 @@ use anyhow::{ensure, Context, Result};
 use super::again::mem_free;
 use crate::artifacts::Kernel;
 use crate::disk;
-use crate::hibernation::{self, Mode, Way};
+use crate::hibernation::{self, Mode, WAYS};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::story::Story;
@@ -42,7 +42,7 @@ pub fn run(story: &Story) -> Result<()> {
             .with_context(|| format!("cycle {cycle}"))?;
         drop(vm);
         let saved = saved_pages(&target)?;
-        let way = [Way::Bootloader, Way::Initramfs][cycle % 2];
+        let way = WAYS[cycle % WAYS.len()];
         let again = hibernation::again(story, &config, way, "kjump.resume=/dev/vdb");
         let title = format!("A, resumed {cycle} times");
         (vm, _) = hibernation::resume(story, &title, &again, &asleep)

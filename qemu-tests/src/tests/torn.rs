@@ -17,7 +17,7 @@ use crate::artifacts::Kernel;
 use crate::chance::Chance;
 use crate::disk;
 use crate::ending::{Start, Waiting};
-use crate::hibernation::{self, Asleep, Mode, Way};
+use crate::hibernation::{self, Asleep, Mode, Way, WAYS};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::story::Story;
@@ -82,7 +82,7 @@ fn cuts(story: &Story, chance: &mut Chance) -> Result<()> {
     bench.restore = started.elapsed();
 
     for cut in 1..=if story.long { MANY } else { FEW } {
-        let way = [Way::Bootloader, Way::Initramfs][chance.below(2) as usize];
+        let way = WAYS[chance.below(WAYS.len() as u64) as usize];
         let saving = cut % 2 == 1;
         let what = format!(
             "cut {cut}, in the {}, {way:?}",

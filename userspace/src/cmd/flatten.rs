@@ -77,13 +77,7 @@ impl Flat<'_> {
         };
         let store = Store::open(&config.snapshots)?;
         // They need it as it is: another image is no base of theirs.
-        let by = store.built_on(&self.open()?.header().uuid)?;
-        if !by.is_empty() {
-            return Err(Error::Needed {
-                name: name.into(),
-                by: by.join(", "),
-            });
-        }
+        store.check_unneeded(name, &self.open()?.header().uuid)?;
         let other = format!("{name}{SUFFIX}");
         let summary = self.named(&store, &other)?;
         System::default().replace(&store.file(&other), &store.file(name))?;

@@ -1,6 +1,7 @@
 //! `kjump image`: look at an image, check it, give it up. Needs no module; files need no root.
 
 use std::io;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use kjump_image::{discard, wipe, Image, Refusal, Source, State, StreamSource};
@@ -15,6 +16,7 @@ use crate::hibernation::chain;
 use crate::json::Json;
 use crate::progress::Reporter;
 use crate::secret::{KeyArgs, Opener};
+use crate::snapshots::store::Store;
 use crate::swap;
 
 /// Arguments of `image`.
@@ -276,6 +278,9 @@ fn give_up(one: &One) -> Result<(&'static str, Swap)> {
             let swap = Swap::Of(swap::areas(image.guards()));
             if matches!(image.state(), State::Discarded { .. }) {
                 return Ok(("the image was discarded before", swap));
+            }
+            if let Some(store) = Store::around(Path::new(&one.target)) {
+                store.check_unneeded(&one.target, &image.header().uuid)?;
             }
             let seal = *image.seal();
             discard(&mut image.into_source(), &seal).map_err(failed)?;

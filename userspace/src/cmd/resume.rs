@@ -1,10 +1,12 @@
-//! `kjump resume`: in a freshly booted normal kernel, before it has mounted anything. With an image
-//! that is right as far as can be seen it jumps to a peer, which restores; it returns if there is
-//! none, or none that may be used, and the boot goes on.
+//! `kjump resume`: in a freshly booted normal kernel, before it has mounted anything. An image that
+//! memory holds beside this kernel it restores itself; for a larger one that is right as far as can
+//! be seen it jumps to a peer, which restores. It returns if there is none, or none that may be used,
+//! and the boot goes on.
 
 use std::cell::Cell;
 use std::fs;
 
+use kjump_abi as abi;
 use kjump_image::{Image, Machine, Refusal, State};
 use kjump_target::{Access, Opened, Spec, System};
 
@@ -15,7 +17,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::peer::{self, Answer};
 use crate::hibernation::request::Request;
-use crate::hibernation::restore::{open_checked, Restore};
+use crate::hibernation::direct::{self, Stayed};
+use crate::hibernation::restore::{open_checked, Checked, Restore};
 use crate::hibernation::{self, machine, snapshot};
 use crate::json::Json;
 use crate::loader::memmap;
@@ -47,6 +50,9 @@ pub struct ResumeArgs {
     /// Do not compare filesystems with what the image says of them
     #[arg(long)]
     pub no_guards: bool,
+    /// By a peer, even if memory holds the image beside this kernel
+    #[arg(long, conflicts_with_all = ["discard", "snapshot"])]
+    pub through_peer: bool,
     /// By the kernel's own /dev/snapshot: without module and peer, but memory must hold the image
     /// beside this kernel
     #[arg(long, conflicts_with = "discard")]
@@ -99,7 +105,19 @@ fn resume(args: &ResumeArgs) -> Result<String> {
     }
     let device = Device::open_as_root()?;
     args.way.check_watchdogs(VERB)?;
-    let mut request = look(args, &config, &device, &source, &spec)?;
+    let status = peer::usable(&device, VERB)?;
+    let (checked, mut request) = look(args, &config, &device, &source, &spec)?;
+    // A peer that somebody has loaded is to be used.
+    if !args.through_peer && [abi::STATE_EMPTY, abi::STATE_GONE].contains(&status.state) {
+        let mut reporter = Reporter::new("restoring", args.json, false);
+        match direct::restore(&device, checked, &source, &args.way, &mut reporter) {
+            Stayed::Failed(e) => return Err(e),
+            Stayed::NoRoom(key) => request.key = key,
+        }
+        log::info!("memory does not hold the image beside this kernel: a peer restores it");
+    } else {
+        request.key = checked.key;
+    }
     peer::ready(&device, &config, VERB)?;
     let command = parse::command(VERB).unwrap_or_default();
     match peer::ask(
@@ -160,7 +178,7 @@ fn by_snapshot(args: &ResumeArgs, config: &Config, source: &str, spec: &Spec) ->
     let map = memmap::read()?;
     // This kernel has all of memory, and need not be the one that was saved.
     let machine = Machine {
-        arch: kjump_abi::ARCH_I386,
+        arch: abi::ARCH_I386,
         fingerprint: Some(machine::fingerprint(&map)),
         build_id: None,
         ram: machine::ram_above(&map, 0),
@@ -174,17 +192,18 @@ fn by_snapshot(args: &ResumeArgs, config: &Config, source: &str, spec: &Spec) ->
     Ok(snapshot::restore(checked, source, &mut reporter))
 }
 
-/// Looks at the image with the eyes of the peer, so that most refusals need no jump.
+/// Looks at the image with the eyes of a peer, so that most refusals need no jump; gives it, and what
+/// a peer is to be asked.
 fn look(
     args: &ResumeArgs,
     config: &Config,
     device: &Device,
     source: &str,
     spec: &Spec,
-) -> Result<Request> {
+) -> Result<(Checked<Opened>, Request)> {
     let map = memmap::read()?;
     let machine = Machine {
-        arch: kjump_abi::ARCH_I386,
+        arch: abi::ARCH_I386,
         fingerprint: Some(machine::fingerprint(&map)),
         build_id: Some(machine::build()),
         ram: machine::ram_above(&map, 0),
@@ -201,25 +220,20 @@ fn look(
         opener: Opener::new(config, VERB),
         claimed: &claimed,
     };
-    let opened = open(spec, Access::Read)?;
-    let (image, key) = match restore.open(opened) {
-        Ok(checked) => (checked.image, checked.key),
-        Err(e) => {
-            show_swap_of_the_dead(&e, spec);
-            return Err(e);
-        }
-    };
-    Ok(Request {
-        image: image.header().uuid,
+    let opened = open(spec, Access::Write)?;
+    let checked = restore.open(opened);
+    let checked = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
+    let request = Request {
+        image: checked.image.header().uuid,
         target: source.into(),
         build: restore.machine.build_id,
         fingerprint: restore.machine.fingerprint,
         retry: args.retry,
         unguarded: args.no_guards,
-        encrypted: key.is_some(),
-        key,
+        encrypted: checked.key.is_some(),
         ..Request::default()
-    })
+    };
+    Ok((checked, request))
 }
 
 /// An image that was used or given up is of no use to anybody: its swap areas can be used again,

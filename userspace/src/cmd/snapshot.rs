@@ -251,15 +251,8 @@ impl Snapshot<'_> {
         let Ok(store) = Store::open(&self.config.snapshots) else {
             return Ok(());
         };
-        let by = store.built_on(uuid)?;
-        store.close()?;
-        match by.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Needed {
-                name: self.args.what.clone(),
-                by: by.join(", "),
-            }),
-        }
+        store.check_unneeded(&self.args.what, uuid)?;
+        store.close()
     }
 
     /// Saves to what is open: a device or a file; a file of the store's, which is closed before the

@@ -45,16 +45,9 @@ pub fn run(args: &SnapshotsArgs) -> Result<u8> {
     let store = Store::open(&config.snapshots)?;
     if let Some(name) = &args.delete {
         let known = name_of(name)?.ok_or_else(|| Error::NoSnapshot { name: name.clone() })?;
-        let needed_by = match store.image(known) {
-            Ok(image) => store.built_on(&image.header().uuid)?,
-            // Nothing that can be used builds on that.
-            Err(_) => Vec::new(),
-        };
-        if !needed_by.is_empty() {
-            return Err(Error::Needed {
-                name: name.clone(),
-                by: needed_by.join(", "),
-            });
+        // On what cannot be read nothing builds that could be used.
+        if let Ok(image) = store.image(known) {
+            store.check_unneeded(name, &image.header().uuid)?;
         }
         store.delete(known)?;
         store.close()?;

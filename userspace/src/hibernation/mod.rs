@@ -1,5 +1,6 @@
 //! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), what an image builds on (`chain`), how C brings
-//! it back (`restore`, from an ELF core `resumable`, by the normal kernel alone `snapshot`) or goes on to the normal kernel (`go_on`), and what the machine is, as all three see it (`machine`).
+//! it back (`restore`, from an ELF core `resumable`) or goes on to the normal kernel (`go_on`), how that one does it without C (`direct`, by its own means `snapshot`), and
+//! what the machine is, as all of them see it (`machine`).
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::error::Result;
 pub mod chain;
 pub mod core_map;
 pub mod core_mark;
+pub mod direct;
 pub mod elf_headers;
 pub mod go_on;
 pub mod guards;
@@ -26,6 +28,7 @@ pub mod save_elf;
 mod sink;
 pub mod snapshot;
 pub mod watch;
+pub mod word;
 
 /// How often a disk that is not there yet is looked for, and how long between.
 const TRIES: u32 = 20;

@@ -305,6 +305,7 @@ pub mod tests {
 
     /// Found by the fuzz target `handoff`: this went on for years.
     #[test]
+    #[cfg_attr(miri, ignore = "a million frames")]
     fn a_window_without_end_comes_to_an_end() {
         let (mut handoff, mut pages) = old();
         handoff.window_end = u64::MAX;

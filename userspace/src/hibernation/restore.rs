@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use kjump_abi as abi;
-use kjump_abi::{ControlSlot, Handoff, Mailbox, PAGE_SIZE, REASON_SIZE};
+use kjump_abi::{ControlSlot, Handoff, PAGE_SIZE};
 use kjump_image::{
     layout::Seal, mark_resuming, refuse, withdraw, Header, Image, Link, Machine, MasterKey,
     Refusal, Source, Target, Verified,
@@ -16,6 +16,7 @@ use std::mem::offset_of;
 
 use super::guards::{self, Watch};
 use super::places::Places;
+use super::word::{self, Word};
 use super::{chain, machine};
 use crate::abort::hold_signals;
 use crate::cmd::jump::rung_error;
@@ -27,6 +28,9 @@ use crate::secret::Opener;
 /// How often the way down is tried, and how long between: a device may refuse once.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is wrong with an image that cannot be entered.
+pub const NO_CONTROL_PAGE: &str = "there is no control page at the jump-back entry";
 
 /// How far a restore came before it failed.
 #[derive(Debug)]
@@ -229,34 +233,12 @@ impl Restore<'_> {
         verified: &Verified,
         swap: &Watch,
     ) -> Error {
-        let system = System::default();
-        let failed = |source| Error::Save {
-            target: self.name.into(),
-            source,
-        };
         if let Err(e) = self.leave_word(header) {
             return e;
         }
-        if target.size().is_some() {
-            if let Err(e) = mark_resuming(target, verified) {
-                // It may be on the disk all the same.
-                let _ = withdraw(target, verified);
-                return failed(e);
-            }
-        }
-        let error = match swap.show_swap(&system) {
-            Ok(()) => enter(self.device, "restore", header.jump_back_entry),
-            Err(e) => e,
-        };
-        if let Err(e) = swap.hide_swap(&system) {
-            log::warn!("{e}");
-        }
-        if target.size().is_some() {
-            if let Err(e) = withdraw(target, verified) {
-                return failed(e);
-            }
-        }
-        error
+        marked(target, verified, swap, self.name, || {
+            enter(self.device, "restore", header.jump_back_entry)
+        })
     }
 
     /// Tells A, in the mailbox of its own handoff block, that it was restored.
@@ -265,31 +247,53 @@ impl Restore<'_> {
         let page = header.jump_back_entry & !(PAGE_SIZE - 1);
         let mut slot = [0; size_of::<ControlSlot>()];
         self.device.read_at(page, &mut slot).map_err(io)?;
-        let mut address = [0; 8];
-        address.copy_from_slice(&slot[offset_of!(ControlSlot, handoff)..][..8]);
-        let handoff = u64::from_le_bytes(address);
-        if slot[..8] != abi::CONTROL_MAGIC || handoff % PAGE_SIZE != 0 || handoff == 0 {
-            return Err(self.refused(Refusal::BadHeader(
-                "there is no control page at the jump-back entry",
-            )));
-        }
+        let handoff = word::handoff(&slot)
+            .ok_or_else(|| self.refused(Refusal::BadHeader(NO_CONTROL_PAGE)))?;
         leave_word(self.device, handoff, self.name).map_err(io)
     }
 }
 
+/// Marks the image as used, flushed, makes its swap areas usable, and calls `go`, which enters A. If that
+/// returns, with an error, all is taken back. What cannot be marked (`target` has no size) is not.
+pub fn marked<T: Target>(
+    target: &mut T,
+    verified: &Verified,
+    swap: &Watch,
+    name: &str,
+    go: impl FnOnce() -> Error,
+) -> Error {
+    let system = System::default();
+    let failed = |source| Error::Save {
+        target: name.into(),
+        source,
+    };
+    if target.size().is_some() {
+        if let Err(e) = mark_resuming(target, verified) {
+            // It may be on the disk all the same.
+            let _ = withdraw(target, verified);
+            return failed(e);
+        }
+    }
+    let error = match swap.show_swap(&system) {
+        Ok(()) => go(),
+        Err(e) => e,
+    };
+    if let Err(e) = swap.hide_swap(&system) {
+        log::warn!("{e}");
+    }
+    if target.size().is_some() {
+        if let Err(e) = withdraw(target, verified) {
+            return failed(e);
+        }
+    }
+    error
+}
+
 /// Tells A, in the mailbox of its handoff block at `handoff`, that it was restored.
 pub fn leave_word(device: &Device, handoff: u64, from: &str) -> io::Result<()> {
-    let mailbox = handoff + offset_of!(Handoff, mailbox) as u64;
-    let mut reason = [0; REASON_SIZE];
-    let text = format!("restored from {from}");
-    let length = text.len().min(REASON_SIZE - 1);
-    reason[..length].copy_from_slice(&text.as_bytes()[..length]);
-    let put = |field: usize, bytes: &[u8]| device.write_at(mailbox + field as u64, bytes);
-    put(offset_of!(Mailbox, reason), &reason)?;
-    put(
-        offset_of!(Mailbox, status),
-        &abi::STATUS_RESUMED.to_le_bytes(),
-    )
+    let word = Word::new(from);
+    let mut parts = word.parts().into_iter();
+    parts.try_for_each(|(at, bytes)| device.write_at(handoff + at as u64, bytes))
 }
 
 /// Enters what was claimed and written, trying some times; returns only if that failed.
@@ -299,14 +303,21 @@ pub fn enter(device: &Device, verb: &'static str, entry: u64) -> Error {
         ..Default::default()
     };
     let mut errno = None;
-    for _ in 0..TRIES {
+    tries(|| {
         errno = device.enter(&mut enter).err();
-        if enter.failed_rung == 0 {
-            break;
+        enter.failed_rung != 0
+    });
+    not_entered(verb, &enter, errno)
+}
+
+/// Calls `go` until it says that there is no use in trying again, some times at most.
+pub fn tries(mut go: impl FnMut() -> bool) {
+    for _ in 0..TRIES {
+        if !go() {
+            return;
         }
         std::thread::sleep(PAUSE);
     }
-    not_entered(verb, &enter, errno)
 }
 
 /// What an entry that returned means.

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kjump_guard::{probe_kind, Kind};
 use kjump_image::{table_size, worst_case, Image, Progress};
@@ -90,6 +90,14 @@ impl Store {
         })
     }
 
+    /// The directory that a file lies in, if its name is a snapshot's.
+    pub fn around(file: &Path) -> Option<Self> {
+        file.extension().filter(|e| *e == ENDING)?;
+        let directory = std::path::absolute(file).ok()?.parent()?.to_path_buf();
+        let mounted = false;
+        Some(Self { directory, mounted })
+    }
+
     /// The file of a name.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.{ENDING}"))
@@ -136,7 +144,7 @@ impl Store {
     /// # Errors
     ///
     /// A directory that cannot be read.
-    pub fn built_on(&self, uuid: &[u8; 16]) -> Result<Vec<String>> {
+    fn built_on(&self, uuid: &[u8; 16]) -> Result<Vec<String>> {
         let mut names = self.names()?;
         names.retain(|name| {
             let image = self.image(name).ok();
@@ -144,6 +152,22 @@ impl Store {
             base.is_some_and(|base| base.uuid == *uuid)
         });
         Ok(names)
+    }
+
+    /// Whether nothing builds on the image that the user calls `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Needed`]; a directory that cannot be read.
+    pub fn check_unneeded(&self, name: &str, uuid: &[u8; 16]) -> Result<()> {
+        let by = self.built_on(uuid)?;
+        if by.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Needed {
+            name: name.into(),
+            by: by.join(", "),
+        })
     }
 
     /// Where the file of a name lies.

@@ -41,6 +41,7 @@ fn pieces_are_put_together() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "20 thousand pieces")]
 fn files_that_are_not_all_on_the_disk_are_refused() {
     let message = |list: &[RawExtent]| ask(list, 8).unwrap_err().to_string();
     let whole = |flags| message(&[raw(0, 9, 8, flags)]);

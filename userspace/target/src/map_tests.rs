@@ -105,7 +105,7 @@ proptest! {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "16 thousand pieces are hours to an interpreter, and the code is the same for few")]
+#[cfg_attr(miri, ignore = "16 thousand pieces")]
 fn the_largest_map_fits() {
     let file = file(&[2; MAX_EXTENTS], 1);
     let blocks = encode(&file, [1; 16]).unwrap().unwrap();

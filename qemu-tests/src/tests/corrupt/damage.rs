@@ -219,7 +219,12 @@ pub(super) fn through_c(saved: &Saved<'_>) -> Result<()> {
         let file = File::options().read(true).write(true).open(now)?;
         file.read_exact_at(&mut byte, at)?;
         file.write_all_at(&[byte[0] ^ 0x55], at)?;
-        let mut config = saved.again(Way::Initramfs);
+        if at == parts.size / 2 {
+            // A kernel that reads the image itself has lost nothing.
+            let config = saved.again(Way::Initramfs);
+            saved.refuses(name, &config, exit::DAMAGED, "damaged image")?;
+        }
+        let mut config = saved.again(Way::Peer);
         config.reboot = true;
         let (mut vm, start) = hibernation::start(saved.story, name, &config, saved.waiting())
             .with_context(|| name.to_string())?;
@@ -241,7 +246,7 @@ pub(super) fn through_c(saved: &Saved<'_>) -> Result<()> {
 
 /// A sector in the middle cannot be read: no resume, and the normal boot follows.
 fn unreadable(saved: &Saved<'_>, at: u64) -> Result<()> {
-    let mut config = saved.again(Way::Initramfs);
+    let mut config = saved.again(Way::Peer);
     config.reboot = true;
     config.disks[0] = config.disks[0].clone().failing(Fault::Read, at / 512);
     let mut vm = saved.story.power_on("a read error", &config)?;

@@ -9,11 +9,10 @@ mod stream;
 use std::fs;
 use std::io;
 
-use kjump_image::{mark_resuming, withdraw, Refusal, Source, Target};
-use kjump_target::System;
+use kjump_image::{Refusal, Source, Target};
 
 use self::stream::{Stream, Survey};
-use super::restore::Checked;
+use super::restore::{marked, Checked};
 use crate::abort::hold_signals;
 use crate::cmd::meminfo;
 use crate::device::SnapshotDevice;
@@ -40,27 +39,9 @@ pub fn restore<S: Source + Target>(
     };
     let (device, verified) = verified;
     let (mut target, swap) = (checked.image.into_source(), checked.swap);
-    let save = |source| Error::Save {
-        target: name.into(),
-        source,
-    };
-    if let Err(e) = mark_resuming(&mut target, &verified) {
-        // It may be on the disk all the same.
-        let _ = withdraw(&mut target, &verified);
-        return save(e);
-    }
-    let system = System::default();
-    let error = match swap.show_swap(&system) {
-        Ok(()) => failed("it does not enter the saved kernel", device.enter()),
-        Err(e) => e,
-    };
-    if let Err(e) = swap.hide_swap(&system) {
-        log::warn!("{e}");
-    }
-    match withdraw(&mut target, &verified) {
-        Ok(_) => error,
-        Err(e) => save(e),
-    }
+    marked(&mut target, &verified, &swap, name, || {
+        failed("it does not enter the saved kernel", device.enter())
+    })
 }
 
 fn failed(what: &'static str, source: io::Error) -> Error {

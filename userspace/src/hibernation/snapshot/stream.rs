@@ -6,10 +6,11 @@
 //! so the trampoline can switch paging off and go to A's jump-back entry.
 
 use std::io::{self, Write};
-use std::mem::offset_of;
 
-use kjump_abi::{self as abi, ControlSlot, Handoff, Mailbox, Range, PAGE_SIZE, REASON_SIZE};
+use kjump_abi::{Range, PAGE_SIZE};
 use kjump_image::{Piece, PAGE};
+
+use crate::hibernation::word::{self, Word};
 
 /// What the restoring kernel compares with its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +84,7 @@ impl Survey {
         let Some(page) = bytes.chunks_exact(PAGE).nth(at as usize) else {
             return;
         };
-        let mut address = [0; 8];
-        address.copy_from_slice(&page[offset_of!(ControlSlot, handoff)..][..8]);
-        let address = u64::from_le_bytes(address);
-        if page.starts_with(&abi::CONTROL_MAGIC) && address % PAGE_SIZE == 0 && address != 0 {
-            self.handoff = Some(address);
-        }
+        self.handoff = word::handoff(page).or(self.handoff);
     }
 
     fn pages(&self, zero: bool) -> u32 {
@@ -118,7 +114,7 @@ pub struct Stream {
     survey: Survey,
     handoff: u64,
     trampoline: u32,
-    reason: [u8; REASON_SIZE],
+    word: Word,
 }
 
 impl Stream {
@@ -143,15 +139,11 @@ impl Stream {
         let trampoline = survey
             .trampoline(ram, window_end)
             .ok_or("there is no RAM in the window")?;
-        let mut reason = [0; REASON_SIZE];
-        let text = format!("restored from {from}, by /dev/snapshot");
-        let length = text.floor_char_boundary(REASON_SIZE - 1);
-        reason[..length].copy_from_slice(&text.as_bytes()[..length]);
         Ok(Self {
             survey,
             handoff,
             trampoline,
-            reason,
+            word: Word::new(&format!("{from}, by /dev/snapshot")),
         })
     }
 
@@ -211,15 +203,7 @@ impl Stream {
     /// The handoff block, with the answer in its mailbox.
     fn with_word(&self, page: &[u8]) -> Vec<u8> {
         let mut page = page.to_vec();
-        let mailbox = offset_of!(Handoff, mailbox);
-        let mut put = |field: usize, bytes: &[u8]| {
-            page[mailbox + field..][..bytes.len()].copy_from_slice(bytes);
-        };
-        put(
-            offset_of!(Mailbox, status),
-            &abi::STATUS_RESUMED.to_le_bytes(),
-        );
-        put(offset_of!(Mailbox, reason), &self.reason);
+        self.word.put(&mut page);
         page
     }
 

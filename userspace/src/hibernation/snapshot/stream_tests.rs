@@ -1,4 +1,6 @@
 use super::*;
+use kjump_abi::{self as abi, Handoff};
+use std::mem::offset_of;
 
 /// A window of 16 MiB, a control page and a handoff block above it.
 const ENTRY: u64 = 0x200_0453;
