@@ -41,14 +41,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         eprintln!("bench: {name}");
         let figures = one(&mut vm, command, options.calls).context(name)?;
         if let Ok(median) = figures[0].parse() {
-            figures::note(Figure {
-                part: "calls",
-                what: "call".into(),
-                means: name.into(),
-                fill: None,
-                unit: "ms",
-                samples: vec![median],
-            });
+            figures::note(Figure::once("calls", "call", name, "ms", median));
         }
         row(name, figures.into_iter());
     }

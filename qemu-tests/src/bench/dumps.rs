@@ -136,14 +136,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
             (SPEED, "MB/s", rate),
         ];
         for (what, unit, sample) in samples {
-            figures::note(Figure {
-                part: "dumps",
-                what: what.into(),
-                means: title.into(),
-                fill: Some(FILL),
-                unit,
-                samples: vec![sample],
-            });
+            figures::note(Figure::once("dumps", what, title, unit, sample).at(FILL));
         }
     }
     shell::line(&mut vm, "umount /mnt")?;
@@ -177,14 +170,7 @@ fn slow_disk(vm: &mut Vm) -> Result<()> {
         dd / save
     );
     for (means, sample) in [(OURS, save), ("dd", dd)] {
-        figures::note(Figure {
-            part: "dumps",
-            what: SLOW_DISK.into(),
-            means: means.into(),
-            fill: Some(FILL),
-            unit: "s",
-            samples: vec![sample],
-        });
+        figures::note(Figure::once("dumps", SLOW_DISK, means, "s", sample).at(FILL));
     }
     Ok(())
 }

@@ -38,6 +38,32 @@ pub struct Summary {
 }
 
 impl Figure {
+    /// What was measured once, or is a median already; at no particular fill.
+    pub fn once(
+        part: &'static str,
+        what: impl Into<String>,
+        means: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+    ) -> Self {
+        Self {
+            part,
+            what: what.into(),
+            means: means.into(),
+            fill: None,
+            unit,
+            samples: vec![value],
+        }
+    }
+
+    /// The same at a fill, per cent.
+    pub fn at(self, fill: u32) -> Self {
+        Self {
+            fill: Some(fill),
+            ..self
+        }
+    }
+
     /// `None` without samples.
     pub fn summary(&self) -> Option<Summary> {
         Summary::of(&self.samples)

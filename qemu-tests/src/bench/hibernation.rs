@@ -210,14 +210,7 @@ impl Floor {
              memcpy {copy:.0} MB/s"
         );
         for (what, rate) in [("dd, written", write), ("dd, read", read), ("memcpy", copy)] {
-            figures::note(Figure {
-                part: "hibernation",
-                what: what.into(),
-                means: "floor".into(),
-                fill: None,
-                unit: "MB/s",
-                samples: vec![*rate],
-            });
+            figures::note(Figure::once("hibernation", what, "floor", "MB/s", *rate));
         }
     }
 }

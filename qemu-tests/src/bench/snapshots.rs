@@ -49,14 +49,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
         let steps = STEPS.iter().zip(steps);
         for (title, value) in steps.chain(IMAGES.iter().zip(images)) {
             let (what, unit) = title.rsplit_once(", ").unwrap_or((title, ""));
-            figures::note(Figure {
-                part: "snapshots",
-                what: what.into(),
-                means: "kjump".into(),
-                fill: Some(fill),
-                unit,
-                samples: vec![*value],
-            });
+            figures::note(Figure::once("snapshots", what, "kjump", unit, *value).at(fill));
         }
     }
     println!();

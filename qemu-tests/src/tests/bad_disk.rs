@@ -143,7 +143,7 @@ fn unharmed(story: &Story, config: &Config, asleep: &Asleep, target: &Path) -> R
     story.expect_trouble(0);
     let start = vm.wait_start(&asleep.waiting, LONG)?;
     let said = hibernation::said_by_resume(&vm.console.since(0));
-    let ended = format!("kjump resume ended with {}", exit::DAMAGED);
+    let ended = format!("kjump resume ended with {}", exit::TARGET_FAILED);
     ensure!(
         matches!(start, Start::Booted)
             && said.contains(&ended)

@@ -24,6 +24,8 @@ pub struct Parameters {
     failed: u32,
     /// What a page table spans, less one byte.
     span_mask: u32,
+    /// Words that may still be read of the list of exchanged pages.
+    budget: u32,
     /// Room for GDTR, six bytes.
     gdtr: [u32; 2],
     /// Why, in words, for the mailbox too.
@@ -70,6 +72,9 @@ global_asm!(
     STATUS = const AT + offset_of!(Parameters, status),
     FAILED = const AT + offset_of!(Parameters, failed),
     SPAN_MASK = const AT + offset_of!(Parameters, span_mask),
+    BUDGET = const AT + offset_of!(Parameters, budget),
+    // A window of 16 MiB has some 8,000 words, and is gone through for each page that is looked up.
+    LIST_WORDS = const 1u32 << 28,
     GDTR = const AT + offset_of!(Parameters, gdtr),
     REASON = const AT + offset_of!(Parameters, reason),
     REASON_SIZE = const abi::REASON_SIZE,

@@ -23,6 +23,7 @@
 	notl	%eax
 	testl	$0x80000001, %eax
 	jnz	.Llost
+	movl	${LIST_WORDS}, {BUDGET}(%ebx)
 
 	# Its GDT is in the tables at the top of the address space, in the first CPU's entry area;
 	# %edx goes through them page by page.
@@ -165,14 +166,18 @@
 	ret
 
 # Where the page of %eax lies now, as it may be one that the kernel exchanged when it left: %eax.
-# The list is mainline's. Keeps all but %eax and %ecx.
+# The list is mainline's. So many words of it are read in all, and no page is found from then on.
+# Keeps all but %eax and %ecx.
 .Ltranslate:
 	andl	$0xfffff000, %eax
 	pushl	%esi
 	pushl	%edi
 	movl	{CP_LIST}(%ebp), %ecx
 	jmp	2f
-1:	movl	(%esi), %ecx
+1:	cmpl	$0, {BUDGET}(%ebx)	# a wrong page may have a list that bites its tail
+	je	6f
+	decl	{BUDGET}(%ebx)
+	movl	(%esi), %ecx
 	addl	$4, %esi
 2:	testb	$1, %cl			# where the next pages go
 	jz	3f

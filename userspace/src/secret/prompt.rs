@@ -192,10 +192,9 @@ impl Terminal {
 
     fn read(&self) -> io::Result<Option<u8>> {
         let mut byte = Zeroizing::new([0; 1]);
-        let n = match self {
-            Self::Own(file) => rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *byte))?,
-            Self::Input => rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut *byte))?,
-        };
+        let n = self.settings(|fd| {
+            rustix::io::retry_on_intr(|| rustix::io::read(fd.as_fd(), &mut *byte))
+        })?;
         Ok((n > 0).then_some(byte[0]))
     }
 

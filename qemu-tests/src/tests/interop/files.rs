@@ -37,8 +37,8 @@ echo "tools: entered a second time"
 exit 7
 "#;
 
-/// Takes A's page tables away from the helper, in A's control page, and gives them back. And an entry
-/// where nobody is.
+/// Takes A's page tables away from the helper, in A's control page, and gives them back. Then a list of pages
+/// that never ends, and an entry where nobody is.
 const LOST: &str = r#"#!/bin/busybox sh
 entry=$(/bin/busybox sed -n 's/.*kexec_jump_back_entry=\(0x[0-9a-f]*\).*/\1/p' /proc/cmdline)
 cr3=$((entry / 4096 * 4096 + 2056))
@@ -47,6 +47,16 @@ was=$(/bin/busybox devmem $cr3 32)
 /bin/kjump back
 echo "lost: back: $?"
 /bin/busybox devmem $cr3 32 $was
+head=$((entry / 4096 * 4096))
+list=$((head + 2076))
+was=$(/bin/busybox devmem $head 32)
+first=$(/bin/busybox devmem $list 32)
+/bin/busybox devmem $head 32 $((head + 2))
+/bin/busybox devmem $list 32 $((head + 2))
+/bin/kjump back
+echo "lost: circle: $?"
+/bin/busybox devmem $head 32 $was
+/bin/busybox devmem $list 32 $first
 echo 0x1000 >/run/kjump.entry
 /bin/kjump back
 echo "lost: stale: $?"
