@@ -90,7 +90,9 @@ pub(crate) fn take(block: &Handoff) -> Result {
     }
     let mut ram = KVec::new();
     let ranges = block.ram.iter().take(block.ram_count as usize);
-    ranges.copied().try_for_each(|range| ram.push(range, GFP_KERNEL))?;
+    ranges
+        .copied()
+        .try_for_each(|range| ram.push(range, GFP_KERNEL))?;
     let old = Old {
         shadow,
         ram,

@@ -107,7 +107,7 @@ impl Staged {
 
     fn stage(&mut self, frames: Range<u32>, destination: &mut Destination) -> Result {
         for frame in frames {
-            let mut page = Page::new()?;
+            let mut page = Page::blank()?;
             destination.fill(&mut page)?;
             self.pages.push((frame, page), GFP_KERNEL)?;
         }
@@ -157,7 +157,8 @@ fn settle(pages: &mut [(u32, Page)]) -> Result {
         }
         // Each turn has one more in its place, for good.
         while let Some(other) = whose(pages, pages[at].1.frame()).filter(|&other| other != at) {
-            let [(_, page), (_, wanted)] = pages.get_disjoint_mut([at, other]).map_err(|_| EINVAL)?;
+            let [(_, page), (_, wanted)] =
+                pages.get_disjoint_mut([at, other]).map_err(|_| EINVAL)?;
             page.bytes_mut().swap_with_slice(wanted.bytes_mut());
             core::mem::swap(page, wanted);
         }

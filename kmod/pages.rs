@@ -24,7 +24,7 @@ pub(crate) fn allocated() -> u32 {
 /// Bytes in a page.
 pub(crate) const PAGE_SIZE: usize = crate::abi::PAGE_SIZE as usize;
 
-/// A page of the kernel's direct map, below 4 GiB, zeroed when allocated; freed on drop.
+/// A page of the kernel's direct map, below 4 GiB; zeroed and freed on drop.
 ///
 /// # Invariants
 ///
@@ -35,14 +35,27 @@ pub(crate) struct Page(NonNull<u8>);
 unsafe impl Send for Page {}
 
 impl Page {
-    /// Allocates one, wherever it lies.
+    /// Allocates one, wherever it lies, zeroed.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
+        Self::allocate(true)
+    }
+
+    /// Allocates one to be filled: it holds whatever was there last.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn blank() -> Result<Self> {
+        Self::allocate(false)
+    }
+
+    fn allocate(zero: bool) -> Result<Self> {
         alloc::allow()?;
-        let page = memory::page_alloc()?;
+        let page = memory::page_alloc(zero)?;
         ALLOCATED.fetch_add(1, Ordering::Relaxed);
         Ok(Self(page))
     }

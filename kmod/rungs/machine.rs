@@ -70,10 +70,7 @@ pub(crate) struct Cpus<'t> {
 
 impl<'t> Cpus<'t> {
     pub(crate) fn stop(trail: &'t Trail<'t>) -> Result<Self> {
-        let mut cpus = Self {
-            trail,
-            removed: 0,
-        };
+        let mut cpus = Self { trail, removed: 0 };
         let result = match trail.set {
             CpuSet::Notifiers => Self::freeze(trail),
             CpuSet::Hotplug => cpus.remove(),

@@ -12,7 +12,7 @@
 
 
 /* Memory */
-void *kjh_page_alloc(void);
+void *kjh_page_alloc(bool zero);
 void kjh_page_free(void *page);
 void *kjh_block_alloc(u32 order);
 u32 kjh_available(void);

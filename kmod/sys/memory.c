@@ -13,9 +13,11 @@
 #include "helpers.h"
 
 /* From the direct map, so below 4 GiB; gives up rather than have the OOM killer called. */
-void *kjh_page_alloc(void)
+void *kjh_page_alloc(bool zero)
 {
-	return (void *)__get_free_page(GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	gfp_t flags = GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+
+	return (void *)__get_free_page(zero ? flags | __GFP_ZERO : flags);
 }
 
 void kjh_page_free(void *page)

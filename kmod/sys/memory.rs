@@ -19,14 +19,14 @@ pub(crate) fn low_memory_end() -> u32 {
     unsafe { bindings::kjh_low_memory_end() }
 }
 
-/// A zeroed page of the direct map.
+/// A page of the direct map; zeroed if `zero`.
 ///
 /// # Errors
 ///
 /// `ENOMEM`; the OOM killer is not called.
-pub(crate) fn page_alloc() -> Result<NonNull<u8>> {
-    // SAFETY: takes no arguments; process context that may sleep.
-    NonNull::new(unsafe { bindings::kjh_page_alloc() }.cast()).ok_or(ENOMEM)
+pub(crate) fn page_alloc(zero: bool) -> Result<NonNull<u8>> {
+    // SAFETY: process context that may sleep.
+    NonNull::new(unsafe { bindings::kjh_page_alloc(zero) }.cast()).ok_or(ENOMEM)
 }
 
 /// Checks that `pages` of them could be had without another program going short. Taking what there is

@@ -20,27 +20,28 @@ use crate::peer;
 /// if nothing had been; with `kjump.snapshot` by the kernel's own means, with `kjump.peer` by a peer in any case. With `kjump.shell` there is a shell on the console, otherwise the agent.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /run
-mount -t securityfs security /sys/kernel/security 2>/dev/null
-if grep -q 'kjump\.resume=' /proc/cmdline; then
-    if grep -q 'kjump\.snapshot' /proc/cmdline; then
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs dev /dev
+$b mount -t tmpfs tmp /run
+$b mount -t securityfs security /sys/kernel/security 2>/dev/null
+if $b grep -q 'kjump\.resume=' /proc/cmdline; then
+    if $b grep -q 'kjump\.snapshot' /proc/cmdline; then
         kjump resume --snapshot
         echo "init: kjump resume --snapshot ended with $?"
     else
-        insmod /lib/kjump.ko
-        if grep -q 'kjump\.peer' /proc/cmdline; then
+        $b insmod /lib/kjump.ko
+        if $b grep -q 'kjump\.peer' /proc/cmdline; then
             kjump resume --through-peer
         else
             kjump resume
         fi
         echo "init: kjump resume ended with $?"
-        rmmod kjump
+        $b rmmod kjump
     fi
 fi
+$b --install -s /bin
 ip link set lo up
 if grep -q kjump.shell /proc/cmdline; then
     insmod /lib/kjump.ko

@@ -58,15 +58,18 @@ pub fn run(_: &[String]) -> Outcome {
     // all registers that they and the call change are named.
     unsafe {
         asm!(
-            "fxrstor [edi]",
+            "fxrstor [{images}]",
+            // The compiler may want ebx for itself.
+            "xchg ebx, {fd:e}",
             "int 0x80",
-            "fxsave [edi + 512]",
+            "xchg ebx, {fd:e}",
+            "fxsave [{images} + 512]",
             "fninit",
+            images = in(reg) images.as_mut_ptr(),
+            fd = inout(reg) device.as_raw_fd() => _,
             inout("eax") answer,
-            in("ebx") device.as_raw_fd(),
             in("ecx") abi::IOC_JUMP,
             in("edx") &raw mut jump,
-            in("edi") images.as_mut_ptr(),
             out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
             out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
             out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,

@@ -27,7 +27,10 @@ enum Means {
     Swsusp(Compressor),
     /// Nothing is loaded: the peer is read, loaded, booted. C comes from the bootloader.
     Cold,
-    /// A peer is there and has booted. C comes from an initramfs.
+    /// Nothing is loaded: a peer that has booted before is read from a file. C comes from the bootloader.
+    File,
+    /// A peer is there and has booted. A comes back by the initramfs of a normal kernel, which restores it
+    /// itself if memory holds the image, else by C.
     Resident,
 }
 
@@ -38,12 +41,18 @@ pub const LZ4: &str = "swsusp lz4";
 /// See [`LZO`].
 pub const COLD: &str = "kjump cold";
 /// See [`LZO`].
+pub const FROM_FILE: &str = "kjump kimgcore";
+/// See [`LZO`].
 pub const RESIDENT: &str = "kjump resident";
 
-const MEANS: [Means; 4] = [
+/// Where the peer that has booted is kept.
+const KIMGCORE: &str = "/data/kimgcore";
+
+const MEANS: [Means; 5] = [
     Means::Swsusp(Compressor::Lzo),
     Means::Swsusp(Compressor::Lz4),
     Means::Cold,
+    Means::File,
     Means::Resident,
 ];
 
@@ -53,6 +62,7 @@ impl Means {
             Means::Swsusp(Compressor::Lzo) => LZO,
             Means::Swsusp(Compressor::Lz4) => LZ4,
             Means::Cold => COLD,
+            Means::File => FROM_FILE,
             Means::Resident => RESIDENT,
         }
     }
@@ -225,6 +235,9 @@ impl<'a> Bench<'a> {
         disk::empty(&target, size)?;
         config.disks.push(target.into());
         swsusp::prepare(story, &mut config, "/dev/vdb", size, Compressor::Lzo)?;
+        let data = story.file("data.img");
+        disk::ext4(&data, 64)?;
+        config.disks.push(data.into());
         Ok(Self {
             story,
             config,
@@ -240,6 +253,10 @@ impl<'a> Bench<'a> {
         if self.drop_caches {
             vm.sh("echo 'drop_caches = true' >>/etc/kjump.toml")?;
         }
+        vm.sh("mkdir -p /data; mount -t ext4 /dev/vdc /data")?;
+        kjump::load_plain(&mut vm, "kjump.do=back")?;
+        kjump::jump_and_return(&mut vm, "")?;
+        vm.sh(&format!("kjump peer dump {KIMGCORE} && kjump unload"))?;
         let fill = self.fill;
         vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
         vm.run_for(&format!("guest ramfill {fill} 1 /run/full"), LONG)?
@@ -251,19 +268,24 @@ impl<'a> Bench<'a> {
     fn cycle(&self, vm: Vm, means: Means) -> Result<(Vm, Option<Cycle>)> {
         match means {
             Means::Swsusp(compressor) => self.swsusp(vm, compressor),
-            Means::Cold => self.kjump(vm, Way::Bootloader),
+            Means::Cold => self.kjump(vm, "", Way::Bootloader),
+            Means::File => {
+                let peer = format!("--peer {KIMGCORE}");
+                self.kjump(vm, &peer, Way::Bootloader)
+            }
             Means::Resident => {
                 let mut vm = vm;
                 kjump::load_plain(&mut vm, "kjump.do=back")?;
                 kjump::jump_and_return(&mut vm, "")?;
-                self.kjump(vm, Way::Initramfs)
+                self.kjump(vm, "", Way::Initramfs)
             }
         }
     }
 
-    fn kjump(&self, mut vm: Vm, way: Way) -> Result<(Vm, Option<Cycle>)> {
+    fn kjump(&self, mut vm: Vm, options: &str, way: Way) -> Result<(Vm, Option<Cycle>)> {
         let started = Instant::now();
-        let asleep = hibernation::hibernate(&mut vm, "/dev/vda", Mode::Poweroff)?;
+        let target = format!("/dev/vda {options}");
+        let asleep = hibernation::hibernate(&mut vm, &target, Mode::Poweroff)?;
         let down = started.elapsed().as_secs_f64();
         drop(vm);
         let mark = hibernation::mark_at(&self.story.file("target.img"), STATE_OFFSET)?;

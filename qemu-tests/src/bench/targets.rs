@@ -3,7 +3,7 @@
 //! What was aimed at, as ratios of figures of one run, and whether this run has it.
 
 use super::figures::{self, Figure};
-use super::hibernation::{COLD, DOWN, IMAGE, LZ4, LZO, RESIDENT, UP};
+use super::hibernation::{COLD, DOWN, FROM_FILE, IMAGE, LZ4, LZO, RESIDENT, UP};
 use super::{dumps, row, switches};
 
 /// How a ratio is to be.
@@ -83,6 +83,12 @@ fn lines(all: &[Figure]) -> Vec<(String, Aim, f64)> {
         for (title, what, means, most) in [
             ("hibernate, resident", DOWN, RESIDENT, 0.8),
             ("hibernate, cold", DOWN, COLD, 1.2),
+            (
+                "hibernate, cold, a peer from its file",
+                DOWN,
+                FROM_FILE,
+                1.2,
+            ),
             ("resume, from the bootloader", UP, COLD, 1.0),
             ("resume, from an initramfs", UP, RESIDENT, 1.0),
             ("image, the same compression", IMAGE, COLD, 1.0),

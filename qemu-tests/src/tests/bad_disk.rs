@@ -88,7 +88,12 @@ pub fn run(story: &Story) -> Result<()> {
     let good = story.file("good.img");
     disk::copy(&target, &good)?;
     let words = "kjump.resume=/dev/vdb";
-    unharmed(story, &hibernation::again(story, &config, Way::Initramfs, words), &asleep, &target)?;
+    unharmed(
+        story,
+        &hibernation::again(story, &config, Way::Initramfs, words),
+        &asleep,
+        &target,
+    )?;
     let config = hibernation::again(story, &config, Way::Peer, words);
     // All of them only when all was asked for: each is a boot or two.
     let skip = |rest: usize| if story.long { 0 } else { rest };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kjump_core::{Core, Kind, Refusal, Segment};
 use kjump_image::Device as Contents;
+use rustix::fs::{fadvise, Advice};
 
 use super::load::{commit_error, prepare_error, send};
 use super::say;
@@ -159,6 +160,10 @@ pub fn load_file(
             Failed::Read(e) => Error::io(name(), e),
             Failed::Send(e) => e,
         })?;
+    }
+    // What the kernel keeps of the file is as much as the peer, and would be saved with all else.
+    if let Err(e) = fadvise(file.file(), 0, None, Advice::DontNeed) {
+        log::info!("{}: its pages stay in the cache: {e}", name());
     }
     device
         .commit(note.entry, note.boot_params)

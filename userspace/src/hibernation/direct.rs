@@ -6,9 +6,7 @@
 use std::fs;
 
 use kjump_abi::{self as abi, Handoff, PAGE_SIZE};
-use kjump_image::{
-    Header, Image, Link, MasterKey, Piece, Refusal, Source, Target, Verified, PAGE,
-};
+use kjump_image::{Header, Image, Link, MasterKey, Piece, Refusal, Source, Target, Verified, PAGE};
 use rustix::io::Errno;
 use std::mem::offset_of;
 
@@ -111,7 +109,9 @@ fn load<S: Source>(
     let prepared = device.prepare(abi::PREPARE_ONE_WAY, 0);
     prepared.map_err(not_loaded)?;
     let mut pages = Pages {
-        put: |pfn: u64, bytes: &[u8], count: u64| device.segment(bytes, pfn * PAGE_SIZE, count * PAGE_SIZE),
+        put: |pfn: u64, bytes: &[u8], count: u64| {
+            device.segment(bytes, pfn * PAGE_SIZE, count * PAGE_SIZE)
+        },
         entry: header.jump_back_entry,
         handoff: None,
         held: Vec::new(),
