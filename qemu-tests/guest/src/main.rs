@@ -18,6 +18,7 @@ mod poke;
 mod raw;
 mod registers;
 mod scribble;
+mod settle;
 mod stream;
 mod tally;
 mod tcp;
@@ -58,6 +59,7 @@ const PROGRAMS: &[Program] = &[
         "SEED CALLS THREADS JUMPS kernel:START:END|peer|nobody",
         fuzz::run,
     ),
+    ("settle", "MIB", settle::run),
     ("registers", "", registers::run),
     ("nobody", "PROGRAM ARGS…", raw::become_nobody),
     ("lodger", "FILE", trespass::lodger),

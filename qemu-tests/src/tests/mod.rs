@@ -114,6 +114,7 @@ pub const ALL: &[Test] = &[
     test("bitmap-reader", 600, bitmap_reader::run),
     test("vmcore", 900, vmcore::run),
     test("one-way", 300, one_way::run),
+    test("one-way-settles", 300, one_way::settles),
     test("refusals", 300, refusals::run),
     test("secrets", 600, secrets::run),
     test("fuzz-device", 1800, fuzz_device::run),
@@ -209,9 +210,12 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("full-all", ROOM),
     ("space", ROOM),
     ("snapshot-room", ROOM),
-    ("stale", "it wants XFS and Btrfs, which that kernel has not"),
+    ("corrupt", FILESYSTEMS),
+    ("foreign", FILESYSTEMS),
+    ("stale", FILESYSTEMS),
 ];
 const PAE: &str = "A is another kernel";
+const FILESYSTEMS: &str = "it wants XFS and Btrfs, which that kernel has not";
 const MODULE: &str = "the module that it brings is for the usual kernel";
 const TIME: &str = "it says nothing that shorter ones do not say";
 const ROOM: &str = "it looks for the limit of the usual kernel's memory";

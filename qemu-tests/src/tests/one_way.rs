@@ -55,3 +55,22 @@ pub fn run(story: &Story) -> Result<()> {
     }
     Ok(())
 }
+
+/// How much is loaded of a machine of 512 MiB. Where a page of it lies is mostly another one's place, as
+/// there is not as much memory that is no place of any.
+const MOST: u32 = 352;
+
+/// Most of memory is loaded, and comes to lie where it belongs.
+pub fn settles(story: &Story) -> Result<()> {
+    for kernel in [Kernel::Full, Kernel::Pae] {
+        let mut config = story.config(kernel)?;
+        config.memory = 512;
+        let mut vm = story.boot("A", &config)?;
+        kjump::insmod(&mut vm, "")?;
+        let mark = vm.console.mark();
+        let _jump = vm.start_command(&format!("guest settle {MOST}"))?;
+        vm.console.wait_for(mark, "settled", BOOT)?;
+        vm.kill()?;
+    }
+    Ok(())
+}
