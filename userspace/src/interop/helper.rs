@@ -74,7 +74,7 @@ global_asm!(
     SPAN_MASK = const AT + offset_of!(Parameters, span_mask),
     BUDGET = const AT + offset_of!(Parameters, budget),
     // A window of 16 MiB has some 8,000 words, and is gone through for each page that is looked up.
-    LIST_WORDS = const 1u32 << 28,
+    LIST_WORDS = const 1u32 << 26,
     GDTR = const AT + offset_of!(Parameters, gdtr),
     REASON = const AT + offset_of!(Parameters, reason),
     REASON_SIZE = const abi::REASON_SIZE,
