@@ -10,8 +10,7 @@ use crate::alloc::KVVec;
 use crate::pages::{Page, PageSource, PAGE_SIZE};
 use kernel::prelude::*;
 
-/// The list and the shadow it points to. Entries ascend by window page, but for a load that goes
-/// one way, whose entries nobody looks for.
+/// The list and the shadow it points to. Entries ascend by window page.
 pub(crate) struct ExchangeList {
     pages: KVVec<Page>,
     shadow: KVVec<Page>,

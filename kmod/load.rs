@@ -383,12 +383,14 @@ impl Load {
 
     /// The page that has what the peer has at `frame`, if it wants that kept.
     pub(crate) fn peer_page(&mut self, frame: u32) -> Option<&mut Page> {
+        // Of what goes one way nothing is the other kernel's to keep: it is all there.
+        let one_way = self.is_one_way();
         if let Some(page) = self.own.as_mut().and_then(|own| own.page_mut(frame)) {
             return Some(page);
         }
         let index = self.list.find(frame)?;
-        (self.list.is_theirs(index) && !self.list.is_fixed(index))
-            .then(|| self.list.shadow_mut(index))
+        let there = one_way || self.list.is_theirs(index);
+        (there && !self.list.is_fixed(index)).then(|| self.list.shadow_mut(index))
     }
 
     /// Says whether the next jump is to look if the peer leaves alone what it is not given. What

@@ -8,7 +8,7 @@
 //! to read. That takes no memory beside: what can be staged can be entered, all of RAM but this
 //! kernel's own part included.
 
-use crate::abi::ENTRY_THEIRS;
+use crate::abi::{ListEntry, ENTRY_THEIRS};
 use crate::alloc::KVVec;
 use crate::gate::Gate;
 use crate::list::ExchangeList;
@@ -17,6 +17,9 @@ use crate::pages::{Forbidden, Page, PageSource, PAGE_SIZE};
 use crate::sys::memory;
 use core::ops::Range;
 use kernel::prelude::*;
+
+/// Pages that a load wants beside its segments, whatever their number.
+const ROOM: usize = 64;
 
 /// Segments so far.
 pub(crate) struct Staged {
@@ -124,6 +127,9 @@ impl Staged {
         if !taken.forbids(entry / PAGE_SIZE as u32) {
             return Err(EADDRNOTAVAIL);
         }
+        // The list, the vector of what it points to, which doubles, and the gate.
+        let bytes = pages.len() * (size_of::<ListEntry>() + 3 * size_of::<Page>());
+        memory::check_room((bytes / PAGE_SIZE + ROOM) as u32)?;
         // Taken first: these few have to be clear of all destinations.
         let mut source = PageSource::new(&taken);
         let mut gate = Gate::new(&mut source)?;

@@ -42,6 +42,9 @@ kjump_stub_exchange_out:
 	jz	.Lout_done
 	incl	{LOADED}(%ebp)
 	call	kjump_stub_copy
+	testl	${ONE_WAY}, {FEATURES}(%ebp)
+	jz	.Lout_done
+	call	kjump_stub_clear
 .Lout_done:
 	popl	%ecx
 	addl	$8, %edx
@@ -162,6 +165,20 @@ kjump_stub_copy:
 	addl	$8, %edi
 	decl	%ecx
 	jnz	3b
+	ret
+
+# Zeroes the page that ends at %esi: what goes one way is not to lie in memory twice, where the kernel
+# that is entered believes that there is nothing. Clobbers %eax, %ecx, %esi.
+kjump_stub_clear:
+	xorl	%eax, %eax
+	movl	$256, %ecx
+1:	subl	$16, %esi
+	movl	%eax, (%esi)
+	movl	%eax, 4(%esi)
+	movl	%eax, 8(%esi)
+	movl	%eax, 12(%esi)
+	decl	%ecx
+	jnz	1b
 	ret
 
 # Swaps the pages at %esi and %edi; flags in the low bits are dropped. Clobbers what

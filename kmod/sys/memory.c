@@ -39,10 +39,17 @@ void *kjh_block_alloc(u32 order)
 	return page_address(page);
 }
 
-/* Pages that could be had without another program going short, by the estimate of MemAvailable, and swap. */
+/*
+ * Pages of the direct map that could be had without another program going short: the estimate of
+ * MemAvailable, and swap, less free high memory.
+ */
 u32 kjh_available(void)
 {
-	return max(si_mem_available(), 0L) + max(get_nr_swap_pages(), 0L);
+	long pages = si_mem_available() + max(get_nr_swap_pages(), 0L);
+	struct sysinfo info;
+
+	si_meminfo(&info);
+	return max(pages - (long)info.freehigh, 0L);
 }
 
 u32 kjh_phys(const void *page)

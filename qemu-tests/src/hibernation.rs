@@ -180,6 +180,11 @@ pub fn resume(
     }
 }
 
+/// Whether a kernel C has come up on the console of a machine that started.
+pub fn peer_booted(console: &str) -> bool {
+    console.contains("kjump-init: Linux")
+}
+
 /// The lines of a console that tell about a resume that was refused.
 pub fn said_by_resume(console: &str) -> String {
     let lines = console.lines().filter(|line| line.contains("kjump"));

@@ -181,9 +181,23 @@ impl Device {
 
     /// Ends a load, which stays when this file is closed.
     pub fn commit(&self, entry: u64, boot_params: u64) -> std::result::Result<(), Errno> {
+        self.commit_with(abi::COMMIT_KEEP, entry, boot_params)
+    }
+
+    /// Ends a load, which goes when this file is closed.
+    pub fn commit_for_now(&self, entry: u64) -> std::result::Result<(), Errno> {
+        self.commit_with(0, entry, 0)
+    }
+
+    fn commit_with(
+        &self,
+        flags: u32,
+        entry: u64,
+        boot_params: u64,
+    ) -> std::result::Result<(), Errno> {
         let mut c = Commit {
             version: ABI_VERSION,
-            flags: abi::COMMIT_KEEP,
+            flags,
             entry,
             boot_params,
             reserved: 0,

@@ -12,8 +12,8 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 /// Bytes that one function may have.
 const MOST: u32 = 1280;
 
-/// Bytes from a function's start in which it makes its room.
-const PROLOGUE: usize = 64;
+/// Bytes that a task has.
+const STACK: i32 = 8192;
 
 /// Refuses a module with a function that takes more.
 pub fn check(module: &Path) -> Result<()> {
@@ -47,18 +47,27 @@ fn frames(bytes: &[u8]) -> Result<Vec<(String, u32)>> {
         };
         let start = symbol.address() - section.address();
         let code = section.data()?.get(start as usize..).unwrap_or_default();
-        let length = (symbol.size() as usize).min(PROLOGUE).min(code.len());
-        if let Some(size) = room(&code[..length]) {
+        let code = &code[..(symbol.size() as usize).min(code.len())];
+        if let Some(size) = room(code) {
             frames.push((symbol.name().unwrap_or_default().into(), size));
         }
     }
     Ok(frames)
 }
 
-/// What the first `sub $imm32, %esp` in a prologue takes. Less than 128 bytes are taken by another form.
-fn room(prologue: &[u8]) -> Option<u32> {
-    let at = prologue.windows(6).find(|w| w[..2] == [0x81, 0xec])?;
-    Some(u32::from_le_bytes([at[2], at[3], at[4], at[5]]))
+/// The most that an instruction of a function takes: `sub $imm32, %esp`, or `add` or `lea` with a negative
+/// number. Less than 128 bytes are taken by other forms. What only looks like one is taken for one up
+/// to a size that no stack has.
+fn room(code: &[u8]) -> Option<u32> {
+    let word = |at: &[u8]| i32::from_le_bytes([at[0], at[1], at[2], at[3]]);
+    let sizes = code.windows(7).filter_map(|w| match w {
+        [0x81, 0xec, size @ ..] => Some(word(size)),
+        [0x81, 0xc4, size @ ..] => word(size).checked_neg(),
+        [0x8d, 0xa4, 0x24, size @ ..] => word(size).checked_neg(),
+        _ => None,
+    });
+    let sizes = sizes.filter(|size| (128..STACK).contains(size));
+    sizes.max().map(|size| size as u32)
 }
 
 #[cfg(test)]
@@ -70,6 +79,20 @@ mod tests {
         // push %ebp; push %ebx; sub $0x9cc,%esp
         let large = [0x55, 0x53, 0x81, 0xec, 0xcc, 0x09, 0, 0, 0x8b, 0x45];
         assert_eq!(room(&large), Some(2508));
+        // lea -0x5dc(%esp),%esp; add $-0x600,%esp
+        assert_eq!(
+            room(&[0x8d, 0xa4, 0x24, 0x24, 0xfa, 0xff, 0xff, 0x90]),
+            Some(1500)
+        );
+        assert_eq!(
+            room(&[0x90, 0x81, 0xc4, 0, 0xfa, 0xff, 0xff, 0x90]),
+            Some(1536)
+        );
+        // Amid another instruction.
+        assert_eq!(
+            room(&[0xb8, 0x81, 0xec, 0xff, 0xff, 0xff, 0x7f, 0x90]),
+            None
+        );
         // sub $0x7c,%esp
         assert_eq!(room(&[0x55, 0x83, 0xec, 0x7c, 0x90, 0x90, 0x90]), None);
         assert_eq!(room(&[]), None);

@@ -49,10 +49,11 @@ const MARKS: [(&str, Fault); 2] = [
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
     let mut config = story.config_for(Kernel::Full, Purpose::Hibernation)?;
-    config.memory = 160;
+    // The image has to fit beside the kernel that reads it; a kernel that looks for mistakes is larger.
+    config.memory = if story.artifacts.is_debug() { 320 } else { 160 };
     let work_disk = Work::prepare(story, &mut config)?;
     let (target, tight) = (story.file("target.img"), story.file("tight.img"));
-    disk::empty(&target, 192)?;
+    disk::empty(&target, 352)?;
     // More than the least that an image takes, and less than this one.
     disk::empty(&tight, 20)?;
     config

@@ -218,6 +218,12 @@ fn one(story: &Story, case: &Case) -> Result<()> {
 
     let config = hibernation::again(story, &config, case.way, &words);
     let (mut vm, output) = hibernation::resume(story, "A, resumed", &config, &asleep)?;
+    let peer = hibernation::peer_booted(&vm.console.since(0));
+    ensure!(
+        peer == (case.way != Way::Initramfs),
+        "by {:?}: kernel C has booted: {peer}",
+        case.way
+    );
     ensure!(
         output.text.contains("resumed"),
         "kjump hibernate says \"{}\"",

@@ -194,6 +194,8 @@ pub fn key_file(story: &Story) -> Result<()> {
     drop(vm);
     let alone = hibernation::again(story, &config, Way::Initramfs, words);
     let mut vm = resume(&alone, &asleep)?;
+    let peer = hibernation::peer_booted(&vm.console.since(0));
+    ensure!(!peer, "kernel C has booted");
 
     // A plain image, where an encrypted one is wanted.
     let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)?;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use zerocopy::{FromZeros, IntoBytes};
+use zeroize::Zeroizing;
 
 use crate::below::{Below, TAKEN};
 use crate::buffer::zeros;
@@ -101,8 +102,9 @@ impl<'a> Chunk<'a> {
 pub struct Chunks<'i, S: Source> {
     image: &'i mut Image<S>,
     runs: [Run; MAX_RUNS],
-    stored: Vec<u8>,
-    raw: Vec<u8>,
+    /// Both are wiped in the end, as what was read last may be a key in the saved memory.
+    stored: Zeroizing<Vec<u8>>,
+    raw: Zeroizing<Vec<u8>>,
     hasher: blake3::Hasher,
     totals: Totals,
     /// The lowest page that may come next.
@@ -137,7 +139,7 @@ impl<'i, S: Source> Chunks<'i, S> {
         });
         let table_digest = table_digest.transpose()?;
         let size = image.header.chunk_pages as usize * BLOCK;
-        let (stored, raw) = (Vec::new(), zeros(size)?);
+        let (stored, raw) = (Zeroizing::default(), Zeroizing::new(zeros(size)?));
         Ok(Self {
             image,
             runs: [Run::new_zeroed(); MAX_RUNS],
@@ -250,11 +252,11 @@ impl<'i, S: Source> Chunks<'i, S> {
             return Ok(false);
         }
         if self.stored.is_empty() {
-            self.stored = zeros(self.image.header.chunk_pages as usize * BLOCK)?;
+            self.stored = Zeroizing::new(zeros(self.image.header.chunk_pages as usize * BLOCK)?);
         }
         let (count, _) = self.read_chunk()?;
         if self.lean {
-            self.stored = Vec::new();
+            self.stored = Zeroizing::default();
         }
         (self.count, self.run, self.data, self.taken) = (count, 0, 0, 0);
         Ok(true)

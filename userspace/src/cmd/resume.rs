@@ -107,16 +107,21 @@ fn resume(args: &ResumeArgs) -> Result<String> {
     args.way.check_watchdogs(VERB)?;
     let status = peer::usable(&device, VERB)?;
     let (checked, mut request) = look(args, &config, &device, &source, &spec)?;
-    // A peer that somebody has loaded is to be used.
-    if !args.through_peer && [abi::STATE_EMPTY, abi::STATE_GONE].contains(&status.state) {
+    // A peer that somebody has loaded is to be used. And a file may be on what cannot be written here: a peer
+    // finds the disk that it is on.
+    let free = [abi::STATE_EMPTY, abi::STATE_GONE].contains(&status.state);
+    let alone = free && !args.through_peer && matches!(spec, Spec::Device { .. });
+    if alone {
         let mut reporter = Reporter::new("restoring", args.json, false);
-        match direct::restore(&device, checked, &source, &args.way, &mut reporter) {
+        let target = || open(&spec, Access::Write);
+        match direct::restore(&device, checked, &source, &args.way, &mut reporter, target) {
             Stayed::Failed(e) => return Err(e),
             Stayed::NoRoom(key) => request.key = key,
         }
         log::info!("memory does not hold the image beside this kernel: a peer restores it");
     } else {
-        request.key = checked.key;
+        let Checked { key, .. } = checked;
+        request.key = key;
     }
     peer::ready(&device, &config, VERB)?;
     let command = parse::command(VERB).unwrap_or_default();
@@ -220,7 +225,7 @@ fn look(
         opener: Opener::new(config, VERB),
         claimed: &claimed,
     };
-    let opened = open(spec, Access::Write)?;
+    let opened = open(spec, Access::Read)?;
     let checked = restore.open(opened);
     let checked = checked.inspect_err(|e| show_swap_of_the_dead(e, spec))?;
     let request = Request {

@@ -9,6 +9,7 @@ use kjump_abi::{self as abi, Handoff, PAGE_SIZE};
 use kjump_image::{Header, Image, Link, MasterKey, Piece, Refusal, Source, Target, Verified, PAGE};
 use rustix::io::Errno;
 use std::mem::offset_of;
+use zeroize::Zeroizing;
 
 use super::restore::{marked, tries, Checked, NO_CONTROL_PAGE};
 use super::word::{self, Word};
@@ -43,14 +44,17 @@ fn room(pages: u64, text: &str) -> bool {
     needed <= available.min(low)
 }
 
-/// Restores the image, which was checked as far as that goes without reading all of it. Returns only
-/// if that did not succeed.
-pub fn restore<S: Source + Target>(
+/// Restores the image, which was checked as far as that goes without reading all of it; `open` opens it
+/// to be marked, when all of it is there and right. Returns only if that did not succeed.
+///
+/// Up to the mark a signal ends this program as any other: closing the device gives all back.
+pub fn restore<S: Source, T: Target>(
     device: &Device,
     checked: Checked<S>,
     name: &str,
     way: &Way,
     reporter: &mut Reporter,
+    open: impl FnOnce() -> Result<T>,
 ) -> Stayed {
     let Checked {
         mut image,
@@ -63,22 +67,32 @@ pub fn restore<S: Source + Target>(
     if !room(header.pages, &text) {
         return Stayed::NoRoom(key);
     }
-    hold_signals();
-    let verified = match load(device, &mut image, &mut links, &header, name, reporter) {
-        Ok(verified) => verified,
-        Err(e) => {
+    let loaded = load(device, &mut image, &mut links, &header, name, reporter);
+    // What opened it is not to stay in pages that are free in the kernel that is entered.
+    drop(image);
+    let error = match loaded {
+        Err(
+            Error::NoMemory { .. }
+            | Error::Refused {
+                source: Refusal::NoMemory(_),
+                ..
+            },
+        ) => {
             unload(device);
-            return match e {
-                Error::NoMemory { .. } => Stayed::NoRoom(key),
-                e => Stayed::Failed(e),
-            };
+            return Stayed::NoRoom(key);
+        }
+        Err(e) => e,
+        Ok(verified) => {
+            drop(key);
+            match open() {
+                Ok(mut target) => {
+                    hold_signals();
+                    marked(&mut target, &verified, &swap, name, || go(device, way))
+                }
+                Err(e) => e,
+            }
         }
     };
-    // What opened it is not to stay in pages that are free in the kernel that is entered.
-    drop(key);
-    let error = marked(&mut image.into_source(), &verified, &swap, name, || {
-        go(device, way)
-    });
     unload(device);
     Stayed::Failed(error)
 }
@@ -128,7 +142,7 @@ fn load<S: Source>(
     if !pages.end(name).map_err(not_loaded)? {
         return Err(refused(Refusal::BadHeader(NO_CONTROL_PAGE)));
     }
-    let committed = device.commit(header.jump_back_entry, 0);
+    let committed = device.commit_for_now(header.jump_back_entry);
     committed.map_err(not_loaded)?;
     Ok(verified)
 }
@@ -159,7 +173,7 @@ struct Pages<F> {
     /// Where the control page says that the handoff block is, bytes.
     handoff: Option<u64>,
     /// Pages that could be it.
-    held: Vec<(u64, Box<[u8; PAGE]>)>,
+    held: Vec<(u64, Zeroizing<Vec<u8>>)>,
 }
 
 impl<F: FnMut(u64, &[u8], u64) -> std::result::Result<(), Errno>> Pages<F> {
@@ -176,7 +190,7 @@ impl<F: FnMut(u64, &[u8], u64) -> std::result::Result<(), Errno>> Pages<F> {
             }
             if self.could_be_handoff(page) {
                 self.put_all(first + from as u64, &bytes[from..at])?;
-                self.held.push((pfn, Box::new(*page)));
+                self.held.push((pfn, Zeroizing::new(page.to_vec())));
                 from = at + 1;
             }
         }
@@ -197,15 +211,17 @@ impl<F: FnMut(u64, &[u8], u64) -> std::result::Result<(), Errno>> Pages<F> {
     }
 
     /// All have come: loads what was held back, the handoff block with the word that A was restored
-    /// `from` there. Whether there was one.
+    /// `from` there. Whether there was one. What A had asked its peer, which A forgets when it goes on, may
+    /// have had a key in it: it goes no further.
     fn end(mut self, from: &str) -> std::result::Result<bool, Errno> {
         let mut found = false;
         for (pfn, mut page) in std::mem::take(&mut self.held) {
             if self.handoff == Some(pfn * PAGE_SIZE) {
-                Word::new(from).put(&mut page[..]);
+                page[offset_of!(Handoff, request)..][..abi::REQUEST_SIZE].fill(0);
+                Word::new(from).put(&mut page);
                 found = true;
             }
-            (self.put)(pfn, &page[..], 1)?;
+            (self.put)(pfn, &page, 1)?;
         }
         Ok(found)
     }
@@ -280,6 +296,8 @@ mod tests {
             assert_eq!(status, abi::STATUS_RESUMED.to_le_bytes());
             let reason = &now[mailbox + offset_of!(Mailbox, reason)..];
             assert!(reason.starts_with(b"restored from /dev/vda\0"));
+            let request = &now[offset_of!(Handoff, request)..][..abi::REQUEST_SIZE];
+            assert!(request.iter().all(|b| *b == 0));
         }
     }
 
