@@ -58,7 +58,7 @@ pub fn disk(story: &Story) -> Result<()> {
     one(story, &USUAL)
 }
 
-/// C from an initramfs, a file, ACPI S4.
+/// From an initramfs, which restores by itself; a file, ACPI S4.
 pub fn file(story: &Story) -> Result<()> {
     one(
         story,
@@ -103,7 +103,7 @@ pub fn file_from_bootloader(story: &Story) -> Result<()> {
     )
 }
 
-/// By the configuration alone; found by the image's own name, from an initramfs, with PAE.
+/// By the configuration alone; found by the image's own name, from an initramfs that jumps to C, with PAE.
 pub fn by_uuid(story: &Story) -> Result<()> {
     one(
         story,
