@@ -217,7 +217,8 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
 ];
 const PAE: &str = "A is another kernel";
 const FILESYSTEMS: &str = "it wants XFS and Btrfs, which that kernel has not";
-const MAINLINE: &str = "mainline's own kexec jump complains there: it resumes with interrupts off and does not say so";
+const MAINLINE: &str =
+    "mainline's own kexec jump complains there: it resumes with interrupts off and does not say so";
 const MODULE: &str = "the module that it brings is for the usual kernel";
 const TIME: &str = "it says nothing that shorter ones do not say";
 const ROOM: &str = "it looks for the limit of the usual kernel's memory";
