@@ -200,6 +200,7 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("own-window-pae", PAE),
     ("device-fails", MODULE),
     ("device-hangs", MODULE),
+    ("peers", MODULE),
     ("matrix", TIME),
     ("cycle-all", TIME),
     ("again", TIME),
