@@ -12,7 +12,7 @@ use anyhow::{ensure, Context, Result};
 use kjump_abi::{Handoff, DEFAULT_WINDOW_END, PAGE_SIZE, SHARED_WINDOW_END};
 use serde_json::Value;
 
-use super::integrity::{fill, INSIDE};
+use super::integrity::{fill, inside};
 use crate::artifacts::Kernel;
 use crate::bench::jumps::median;
 use crate::chance::Chance;
@@ -93,7 +93,7 @@ pub fn run(story: &Story) -> Result<()> {
     let workload = Workload::start(&mut vm, image)?;
     let progress = workload.progress(&mut vm)?;
 
-    fill(&mut vm, INSIDE)?;
+    fill(&mut vm, inside(story))?;
     let mut chance = Chance::new()?;
     println!("own-window: KJUMP_SEED={} repeats this", chance.seed());
     let mut tally = Tally::default();
