@@ -94,7 +94,7 @@ fn normal_boot(story: &Story, title: &str, config: &Config, waiting: &Waiting) -
         .unwrap_or_default()
         .parse()?;
     ensure!(
-        total > u64::from(config.memory) * 1024 * 9 / 10,
+        total > u64::from(config.memory) * 1024 * 8 / 10,
         "{title}: the normal kernel has {total} KiB only"
     );
     ensure!(vm.sh("nproc")? == "2", "{title}: CPUs are missing");
