@@ -44,12 +44,13 @@ pub fn line(vm: &mut Vm, line: &str) -> Result<String> {
 }
 
 fn parse(text: &str) -> Result<(i32, String)> {
+    // Neither is in the echo of what is typed, which has quotes in them. A kernel's message may follow either
+    // on its line.
     let (before, code) = text
-        .rsplit_once(&format!("\n{END} "))
+        .rsplit_once(&format!("{END} "))
         .context("it has no end")?;
-    let (_, printed) = before
-        .split_once(&format!("{BEGIN}\n"))
-        .context("it has no beginning")?;
+    let code = code.split_whitespace().next().unwrap_or_default();
+    let (_, printed) = before.split_once(BEGIN).context("it has no beginning")?;
     Ok((code.trim().parse()?, printed.trim().to_string()))
 }
 
@@ -61,6 +62,8 @@ mod tests {
     fn what_a_line_prints_is_told_from_its_echo() {
         let seen = "/ # echo begins\":\"; cat x; code=$?; echo; echo ends\":\" $code\nbegins:\na\nb\n\nends: 3";
         assert_eq!(parse(seen).unwrap(), (3, "a\nb".to_string()));
+        let seen = "/ # echo begins\":\"; x; code=$?; echo; echo ends\":\" $code\nbegins:tsc: 2596 MHz\n\na\n\nends: 0";
+        assert_eq!(parse(seen).unwrap(), (0, "tsc: 2596 MHz\n\na".to_string()));
         assert!(parse("/ # echo begins\":\"").is_err());
     }
 }
