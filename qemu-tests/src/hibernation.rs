@@ -25,6 +25,9 @@ pub const LONG: Duration = Duration::from_secs(600);
 /// would be all that there is for the initramfs.
 pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=15M@1M mem=16M rootfstype=ramfs";
 
+/// What the normal kernel beside an image is told, so that it can be told apart.
+pub const MARKER: &str = "started.by=c";
+
 /// How a saved machine comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -183,6 +186,22 @@ pub fn resume(
 /// Whether a kernel C has come up on the console of a machine that started.
 pub fn peer_booted(console: &str) -> bool {
     console.contains("kjump-init: Linux")
+}
+
+/// The normal kernel runs: the one that was told [`MARKER`], with all of the machine's memory.
+pub fn is_normal(story: &Story, vm: &mut Vm, config: &Config) -> Result<()> {
+    let line = vm.sh("cat /proc/cmdline")?;
+    ensure!(line.contains(MARKER), "another kernel: {line}");
+    let total = vm.sh("grep MemTotal /proc/meminfo")?;
+    let total = total.split_whitespace().nth(1).context("MemTotal")?;
+    let total: u64 = total.parse()?;
+    // A kernel that looks for mistakes keeps a good part for itself.
+    let tenths = if story.artifacts.is_debug() { 8 } else { 9 };
+    ensure!(
+        total > u64::from(config.memory) * 1024 * tenths / 10,
+        "the normal kernel has {total} KiB only"
+    );
+    Ok(())
 }
 
 /// The lines of a console that tell about a resume that was refused.

@@ -9,15 +9,12 @@ use crate::artifacts::Kernel;
 use crate::disk;
 use crate::drive::Drive;
 use crate::ending::{Start, Waiting};
-use crate::hibernation::{self, Mode, Way, LONG};
+use crate::hibernation::{self, Mode, Way, LONG, MARKER};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::story::Story;
 use crate::vm::{Config, Vm};
 use crate::work::Work;
-
-/// What the normal kernel is told, so that it can be told apart.
-const MARKER: &str = "started.by=c";
 
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
@@ -85,18 +82,7 @@ fn normal_boot(story: &Story, title: &str, config: &Config, waiting: &Waiting) -
     if let Start::Resumed(output) = start {
         bail!("{title}: something was resumed: {}", output.text);
     }
-    let line = vm.sh("cat /proc/cmdline")?;
-    ensure!(line.contains(MARKER), "{title}: another kernel: {line}");
-    let total = vm.sh("grep MemTotal /proc/meminfo")?;
-    let total: u64 = total
-        .split_whitespace()
-        .nth(1)
-        .unwrap_or_default()
-        .parse()?;
-    ensure!(
-        total > u64::from(config.memory) * 1024 * 8 / 10,
-        "{title}: the normal kernel has {total} KiB only"
-    );
+    hibernation::is_normal(story, &mut vm, config).context(title.to_string())?;
     ensure!(vm.sh("nproc")? == "2", "{title}: CPUs are missing");
     Ok(vm)
 }

@@ -89,14 +89,7 @@ pub fn run(story: &Story) -> Result<()> {
     // Refused by the peer, when the disk was put back already: it is put forth again.
     let bytes = kjump::image_bytes(&mut vm, "/dev/vda")?;
     let before = damage(&mut vm, bytes / 2)?;
-    let mark = vm.console.mark();
-    let started = vm.start_command(ROLLBACK)?;
-    asked(&mut vm, mark, "restore")?;
-    let other = chain.image(&mut vm, Some(&saved))?;
-    chain.show(&mut vm, &other)?;
-    let mark = vm.console.mark();
-    answer(&mut vm)?;
-    asked(&mut vm, mark, "undo")?;
+    let started = refused(&mut vm, &mut chain, &saved)?;
     let active = chain.active.clone();
     chain.show(&mut vm, &active)?;
     answer(&mut vm)?;
@@ -125,14 +118,7 @@ pub fn run(story: &Story) -> Result<()> {
 
     // Refused again, and this time the host cannot put it forth: nothing may be written any more.
     damage(&mut vm, bytes / 2)?;
-    let mark = vm.console.mark();
-    let started = vm.start_command(ROLLBACK)?;
-    asked(&mut vm, mark, "restore")?;
-    let other = chain.image(&mut vm, Some(&saved))?;
-    chain.show(&mut vm, &other)?;
-    let mark = vm.console.mark();
-    answer(&mut vm)?;
-    asked(&mut vm, mark, "undo")?;
+    let started = refused(&mut vm, &mut chain, &saved)?;
     vm.type_in("no\n")?;
     let output = vm.finish(started, LONG)?;
     ensure!(
@@ -144,6 +130,20 @@ pub fn run(story: &Story) -> Result<()> {
     let writes = vm.run("(echo more >/mnt/file) & sleep 2; kill -0 $! && echo blocked")?;
     ensure!(writes.text.contains("blocked"), "/mnt can be written");
     vm.kill()
+}
+
+/// Starts a rollback that the peer is to refuse, and puts the disk back; the hook asks for that to be undone
+/// then.
+fn refused(vm: &mut Vm, chain: &mut Chain, saved: &str) -> Result<usize> {
+    let mark = vm.console.mark();
+    let started = vm.start_command(ROLLBACK)?;
+    asked(vm, mark, "restore")?;
+    let other = chain.image(vm, Some(saved))?;
+    chain.show(vm, &other)?;
+    let mark = vm.console.mark();
+    answer(vm)?;
+    asked(vm, mark, "undo")?;
+    Ok(started)
 }
 
 /// Waits until the hook asks for it.

@@ -8,13 +8,13 @@
 
 use std::fs;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
 
 use crate::artifacts::Kernel;
 use crate::disk;
 use crate::drive::Drive;
 use crate::ending::{Start, Waiting};
-use crate::hibernation::{self, Asleep, LONG};
+use crate::hibernation::{self, Asleep, LONG, MARKER};
 use crate::initramfs::Purpose;
 use crate::kjump::{self, exit, JUMP};
 use crate::shell;
@@ -28,8 +28,6 @@ const KHDEV: &str = "khdev=254:16";
 /// And that its initramfs may have more than half of that memory.
 const RESTRICTED: &str = "memmap=exactmap memmap=640K@0K memmap=15M@1M mem=16M \
                           rootfstype=ramfs go_to_resume khdev=254:16";
-/// What the normal kernel beside the image is told, so that it can be told apart.
-const MARKER: &str = "started.by=c";
 
 /// The story.
 pub fn run(story: &Story) -> Result<()> {
@@ -42,7 +40,7 @@ pub fn run(story: &Story) -> Result<()> {
 
     // Memory restricted first, no image: the normal kernel follows.
     let mut vm = power_on_restricted(story, "restricted, no image", &config, None)?;
-    is_normal(&mut vm, &config)?;
+    hibernation::is_normal(story, &mut vm, &config)?;
     kjump::insmod(&mut vm, "")?;
     let work = Work::start(&mut vm, image)?;
     let before = work.reached(&mut vm)?;
@@ -154,22 +152,4 @@ fn power_on_restricted(
             }
         }
     }
-}
-
-/// This is the normal kernel, started from beside the image, with all of the machine.
-fn is_normal(vm: &mut Vm, config: &Config) -> Result<()> {
-    let line = vm.sh("cat /proc/cmdline")?;
-    ensure!(line.contains(MARKER), "another kernel: {line}");
-    let total = vm.sh("grep MemTotal /proc/meminfo")?;
-    let total: u64 = total
-        .split_whitespace()
-        .nth(1)
-        .context("MemTotal")?
-        .parse()?;
-    // A kernel that looks for mistakes keeps a good part for itself.
-    ensure!(
-        total > u64::from(config.memory) * 1024 * 8 / 10,
-        "the normal kernel has {total} KiB only"
-    );
-    Ok(())
 }
