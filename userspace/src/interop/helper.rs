@@ -26,6 +26,8 @@ pub struct Parameters {
     span_mask: u32,
     /// Words that may still be read of the list of exchanged pages.
     budget: u32,
+    /// Bytes of the other kernel's lowmem, at most.
+    lowmem: u32,
     /// Room for GDTR, six bytes.
     gdtr: [u32; 2],
     /// Why, in words, for the mailbox too.
@@ -75,6 +77,9 @@ global_asm!(
     BUDGET = const AT + offset_of!(Parameters, budget),
     // A window of 16 MiB has some 8,000 words, and is gone through for each page that is looked up.
     LIST_WORDS = const 1u32 << 26,
+    LOWMEM = const AT + offset_of!(Parameters, lowmem),
+    // arch/x86/Kconfig, PAGE_OFFSET: 0x40000000, 0x78000000, 0x80000000, 0xb0000000 or 0xc0000000.
+    SPLIT_MASK = const 0x07ff_ffffu32,
     GDTR = const AT + offset_of!(Parameters, gdtr),
     REASON = const AT + offset_of!(Parameters, reason),
     REASON_SIZE = const abi::REASON_SIZE,

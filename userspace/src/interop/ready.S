@@ -19,10 +19,17 @@
 	jz	.Llost			# no such page: an entry of long ago, or a wrong one
 	testl	$0xfff, %eax
 	jnz	.Llost
-	movl	{CP_CR0}(%ebp), %eax
-	notl	%eax
-	testl	$0x80000001, %eax
+	movl	{CP_CR0}(%ebp), %ecx
+	notl	%ecx
+	testl	$0x80000001, %ecx
 	jnz	.Llost
+	# What is looked for is in that kernel's lowmem, which ends before PAGE_OFFSET comes round to
+	# 0. No address beyond is read, whatever the tables say: a device's register may be there.
+	movl	%ebp, %ecx
+	subl	%eax, %ecx		# -PAGE_OFFSET
+	testl	${SPLIT_MASK}, %ecx
+	jnz	.Llost
+	movl	%ecx, {LOWMEM}(%ebx)
 	movl	${LIST_WORDS}, {BUDGET}(%ebx)
 
 	# Its GDT is in the tables at the top of the address space, in the first CPU's entry area;
@@ -35,6 +42,7 @@
 	call	.Lentry			# %eax = the page at %edx, or carry
 	jc	1f
 	call	.Ltranslate
+	jc	1f
 	call	.Lis_gdt
 	jnc	.Lfound
 1:	addl	$0x1000, %edx
@@ -108,6 +116,7 @@
 	movl	$0x003fffff, {SPAN_MASK}(%ebx)
 	movl	{CP_CR3}(%ebp), %eax
 	call	.Ltranslate
+	jc	3f
 	movl	%edx, %ecx
 	shrl	$22, %ecx
 	movl	(%eax,%ecx,4), %eax
@@ -119,6 +128,7 @@
 	pushl	%ecx
 	call	.Ltranslate
 	popl	%ecx
+	jc	3f
 	addl	%ecx, %eax
 	movl	%edx, %ecx
 	shrl	$30, %ecx
@@ -126,6 +136,7 @@
 	testb	$1, %al
 	jz	3f
 	call	.Ltranslate
+	jc	3f
 	movl	%edx, %ecx
 	shrl	$21, %ecx
 	andl	$0x1ff, %ecx
@@ -136,7 +147,6 @@
 	jnz	3f
 	call	.Ltranslate
 	movl	%eax, %esi
-	clc
 	ret
 3:	stc
 	ret
@@ -165,9 +175,9 @@
 3:	stc
 	ret
 
-# Where the page of %eax lies now, as it may be one that the kernel exchanged when it left: %eax.
-# The list is mainline's. So many words of it are read in all, and no page is found from then on.
-# Keeps all but %eax and %ecx.
+# Where the page of %eax lies now, as it may be one that the kernel exchanged when it left: %eax, or
+# carry if that is not lowmem. The list is mainline's, in lowmem; its pages may be any. So many words
+# of it are read in all, and no page is found from then on. Keeps all but %eax and %ecx.
 .Ltranslate:
 	andl	$0xfffff000, %eax
 	pushl	%esi
@@ -175,7 +185,7 @@
 	movl	{CP_LIST}(%ebp), %ecx
 	jmp	2f
 1:	cmpl	$0, {BUDGET}(%ebx)	# a wrong page may have a list that bites its tail
-	je	6f
+	je	7f
 	decl	{BUDGET}(%ebx)
 	movl	(%esi), %ecx
 	addl	$4, %esi
@@ -188,6 +198,8 @@
 	jz	4f
 	movl	%ecx, %esi
 	andl	$0xfffff000, %esi
+	cmpl	{LOWMEM}(%ebx), %esi
+	jae	7f
 	jmp	1b
 4:	testb	$4, %cl			# its end
 	jnz	6f
@@ -199,7 +211,13 @@
 	jmp	1b
 5:	movl	%ecx, %eax
 	andl	$0xfffff000, %eax
-6:	popl	%edi
+	clc
+	jmp	8f
+6:	cmpl	{LOWMEM}(%ebx), %eax
+	cmc				# carry was: below
+	jmp	8f
+7:	stc
+8:	popl	%edi
 	popl	%esi
 	ret
 

@@ -37,8 +37,9 @@ echo "tools: entered a second time"
 exit 7
 "#;
 
-/// Takes A's page tables away from the helper, in A's control page, and gives them back. Then a list of pages
-/// that never ends, and an entry where nobody is.
+/// Takes A's page tables away from the helper, in A's control page, and gives them back; once it is told that
+/// they are where the local APIC is, which keeps it in mind that a register that it does not have was
+/// read, and A's other CPU would not start. Then a list of pages that never ends, and an entry where nobody is.
 const LOST: &str = r#"#!/bin/busybox sh
 entry=$(/bin/busybox sed -n 's/.*kexec_jump_back_entry=\(0x[0-9a-f]*\).*/\1/p' /proc/cmdline)
 cr3=$((entry / 4096 * 4096 + 2056))
@@ -46,6 +47,9 @@ was=$(/bin/busybox devmem $cr3 32)
 /bin/busybox devmem $cr3 32 0
 /bin/kjump back
 echo "lost: back: $?"
+/bin/busybox devmem $cr3 32 0xfee00000
+/bin/kjump back
+echo "lost: device: $?"
 /bin/busybox devmem $cr3 32 $was
 head=$((entry / 4096 * 4096))
 list=$((head + 2076))

@@ -249,6 +249,7 @@ pub fn lost(story: &Story) -> Result<()> {
     boots(&seen, true)?;
     ensure!(line_after(&seen, "lost: back: ")? == "35", "{seen}");
     ensure!(seen.contains("whose GDT"), "{seen}");
+    ensure!(line_after(&seen, "lost: device: ")? == "35", "{seen}");
     ensure!(line_after(&seen, "lost: circle: ")? == "35", "{seen}");
     ensure!(line_after(&seen, "lost: stale: ")? == "35", "{seen}");
     ensure!(
