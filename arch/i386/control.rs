@@ -12,6 +12,11 @@ use core::mem::{offset_of, size_of};
 /// Bytes reserved for the copy of the stub.
 pub(crate) const CODE_SIZE: usize = 0x800;
 
+/// Entries of the stub's GDT: null, what the boot protocol names, up to the kernel's code selector.
+pub(crate) const GDT_ENTRIES: usize = 13;
+/// Entries of either IDT, up to the NMI's.
+pub(crate) const IDT_ENTRIES: usize = 3;
+
 /// In a watched page's address: it was not what it had been when the peer came back.
 pub(crate) const WATCH_CHANGED: u32 = 1;
 
@@ -116,10 +121,14 @@ pub(crate) struct ControlPage {
     // The stub's own tables, at linear = physical addresses.
     pub(crate) stub_gdtr: TableRegister,
     pub(crate) stub_idtr: TableRegister,
-    pub(crate) gdt: [u64; 4],
-    pub(crate) idt: [u64; 3],
+    pub(crate) gdt: [u64; GDT_ENTRIES],
+    pub(crate) idt: [u64; IDT_ENTRIES],
+    /// For what runs in the module's text with neither kernel's handlers in reach: an IDT at this
+    /// page's virtual address.
+    pub(crate) crossing_idtr: TableRegister,
+    pub(crate) crossing_idt: [u64; IDT_ENTRIES],
 
-    pad: [u8; 0x400 - 252],
+    pad: [u8; 0x400 - 252 - 8 * (GDT_ENTRIES - 4 + 1 + IDT_ENTRIES)],
     /// The copy of the stub.
     pub(crate) code: [u8; CODE_SIZE],
     /// The stub's stack, growing down from the end of the page.
@@ -144,7 +153,8 @@ pub(super) mod offset {
         EFER = efer; MISC_ENABLE = misc_enable; APIC_BASE = apic_base; DR = dr; GDTR = gdtr;
         IDTR = idtr; SEL_CS = selectors; SEL_DS = selectors + 2; SEL_ES = selectors + 4;
         SEL_FS = selectors + 6; SEL_SS = selectors + 8; STUB_GDTR = stub_gdtr;
-        STUB_IDTR = stub_idtr; GDT = gdt; IDT = idt; CODE = code;
+        STUB_IDTR = stub_idtr; GDT = gdt; IDT = idt; CROSSING_IDTR = crossing_idtr;
+        CROSSING_IDT = crossing_idt; CODE = code;
     }
     pub(in super::super) const STACK_TOP: usize = size_of::<ControlPage>();
 }

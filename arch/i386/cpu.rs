@@ -86,6 +86,14 @@ pub(crate) fn is_boot_cpu() -> bool {
         || sys::read_msr(MSR_APIC_BASE).is_none_or(|[low, _]| low & APIC_BASE_BOOT_CPU != 0)
 }
 
+/// The selector of the code that runs now, the kernel's.
+pub(crate) fn code_selector() -> u16 {
+    let selector: u16;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {0:x}, cs", out(reg) selector, options(nomem, nostack)) };
+    selector
+}
+
 /// The time-stamp counter, ticks.
 pub(crate) fn timestamp() -> u64 {
     // SAFETY: the kernel is built for CPUs with a TSC (X86_TSC), and runs in ring 0.

@@ -17,7 +17,10 @@
 #
 # What can go wrong. From phase 2 on an exception has no handler and resets the machine; so
 # whatever may be absent on some CPU (MSRs) is asked for before and told by {FEATURES}. An
-# NMI is answered by a lone iret.
+# NMI is answered by a lone iret, between any two instructions from phase 1 to phase 9: each
+# table that is loaded serves together with the one that is replaced next. So there are two IDTs,
+# one at the page's virtual address for what runs under the kernel's tables and GDT, and the
+# stub's; the gates of both name the kernel's code selector, which the stub's GDT has too.
 
 	.text
 
@@ -88,9 +91,10 @@ kjump_stub_enter:
 	movl	%eax, %dr7
 	movl	%esp, {ESP}(%ebp)
 	movl	$kjump_stub_resume, {RESUME}(%ebp)
+	lidt	{CROSSING_IDTR}(%ebp)
 
 	# Phase 2: onto tables that map the control page at its physical address too. Their kernel
-	# half is the current one, so this text, the stack and the IDT stay where they are.
+	# half is the current one, so this text, the stack, GDT and IDT stay where they are.
 	movl	{PHYS}(%ebp), %ebx
 	movl	{TABLES}(%ebp), %eax
 	movl	%eax, %cr3
@@ -174,6 +178,8 @@ kjump_stub_quiet:
 	call	kjump_stub_watch
 	call	kjump_stub_exchange_back
 
+	.globl	kjump_stub_up
+kjump_stub_up:
 	# Phase 8: up again. XD_DISABLE before EFER.NXE, both and CR4.PAE before paging: the saved
 	# tables have NX bits and PAE's format. The identity tables serve once more; the pages
 	# they point to are ours again.
@@ -202,11 +208,12 @@ kjump_stub_quiet:
 	movl	{RESUME}(%ebp), %eax
 	jmp	*%eax
 
-# Loads the stub's GDT and IDT and flat segments. %ebp = control page, at an address that is
-# both linear and physical. Clobbers %eax.
+# Loads the stub's IDT and GDT and flat segments. %ebp = control page, at an address that is
+# both linear and physical. The IDT is first: its gate's selector is in the kernel's GDT too, while
+# the kernel's own handlers could not run with the stub's. Clobbers %eax.
 kjump_stub_flat:
-	lgdt	{STUB_GDTR}(%ebp)
 	lidt	{STUB_IDTR}(%ebp)
+	lgdt	{STUB_GDTR}(%ebp)
 	movl	${SEL_FLAT_DATA}, %eax
 	movl	%eax, %ds
 	movl	%eax, %es

@@ -2,7 +2,9 @@
 
 //! The relocate stub from Rust's side: its constants, its copy in a control page, the call.
 
-use super::control::{feature, offset, ControlPage, TableRegister, CODE_SIZE, WATCH_CHANGED};
+use super::control::{
+    feature, offset, ControlPage, TableRegister, CODE_SIZE, GDT_ENTRIES, IDT_ENTRIES, WATCH_CHANGED,
+};
 use super::cpu;
 use crate::abi;
 use core::mem::offset_of;
@@ -10,7 +12,8 @@ use core::mem::offset_of;
 /// Flat 4 GiB code and data descriptors at the selectors that Linux's 32-bit boot protocol names.
 const SELECTOR_CODE: usize = 0x10;
 const SELECTOR_DATA: usize = 0x18;
-const GDT: [u64; 4] = [0, 0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+const FLAT_CODE: u64 = 0x00cf_9b00_0000_ffff;
+const FLAT_DATA: u64 = 0x00cf_9300_0000_ffff;
 /// Vector of the only interrupt the stub answers.
 const NMI: usize = 2;
 
@@ -56,6 +59,7 @@ core::arch::global_asm!(
     SEL_SS = const offset::SEL_SS,
     STUB_GDTR = const offset::STUB_GDTR,
     STUB_IDTR = const offset::STUB_IDTR,
+    CROSSING_IDTR = const offset::CROSSING_IDTR,
     CODE = const offset::CODE,
     STACK_TOP = const offset::STACK_TOP,
     SEL_FLAT_CODE = const SELECTOR_CODE,
@@ -97,13 +101,24 @@ fn distance(label: *const u8) -> usize {
     label as usize - &raw const kjump_stub_start as usize
 }
 
+/// An IDT that has a 32-bit interrupt gate, present, ring 0, for the NMI, to linear address `handler`.
+fn idt(selector: u16, handler: u32) -> [u64; IDT_ENTRIES] {
+    let handler = u64::from(handler);
+    let mut idt = [0; IDT_ENTRIES];
+    idt[NMI] = (handler & 0xffff)
+        | (u64::from(selector) << 16)
+        | (0x8e00 << 32)
+        | ((handler & 0xffff_0000) << 32);
+    idt
+}
+
 /// Copies the stub into `control` and fills in what does not change from jump to jump.
 ///
 /// `phys` is the page's physical address, bytes. Returns the jump-back entry, physical.
 ///
 /// # Panics
 ///
-/// Never: that the stub fits is checked here and reported as `None`.
+/// Never: that the stub fits, and the kernel's code selector, is checked here and reported as `None`.
 pub(crate) fn install(control: &mut ControlPage, phys: u32) -> Option<u32> {
     let length = distance(&raw const kjump_stub_end);
     if length > CODE_SIZE {
@@ -118,19 +133,27 @@ pub(crate) fn install(control: &mut ControlPage, phys: u32) -> Option<u32> {
     let patch = distance(&raw const kjump_stub_patch) + 1;
     control.code[patch..patch + 4].copy_from_slice(&phys.to_le_bytes());
 
-    let nmi = u64::from(code + distance(&raw const kjump_stub_nmi) as u32);
-    control.gdt = GDT;
-    control.idt = [0; 3];
-    // A 32-bit interrupt gate, present, ring 0.
-    control.idt[NMI] = (nmi & 0xffff)
-        | ((SELECTOR_CODE as u64) << 16)
-        | (0x8e00 << 32)
-        | ((nmi & 0xffff_0000) << 32);
+    // The same selector for the kernel's code in its GDT and in the stub's.
+    let selector = cpu::code_selector();
+    control.gdt = [0; GDT_ENTRIES];
+    control.gdt[SELECTOR_CODE / 8] = FLAT_CODE;
+    control.gdt[SELECTOR_DATA / 8] = FLAT_DATA;
+    *control.gdt.get_mut(usize::from(selector) / 8)? = FLAT_CODE;
+    let nmi = distance(&raw const kjump_stub_nmi) as u32;
+    control.idt = idt(selector, code + nmi);
+    // The stub's own text, not the copy of it.
+    control.crossing_idt = idt(selector, &raw const kjump_stub_nmi as u32);
     control.stub_gdtr = TableRegister::new(phys + offset::GDT as u32, size_of_val(&control.gdt));
     control.stub_idtr = TableRegister::new(phys + offset::IDT as u32, size_of_val(&control.idt));
 
+    let virt = &raw const *control as u32;
+    control.crossing_idtr = TableRegister::new(
+        virt + offset::CROSSING_IDT as u32,
+        size_of_val(&control.crossing_idt),
+    );
+
     control.phys = phys;
-    control.virt = &raw const *control as u32;
+    control.virt = virt;
     control.features = cpu::features();
     Some(code + distance(&raw const kjump_stub_back) as u32)
 }

@@ -84,6 +84,29 @@ impl Gdb {
         self.command(&format!("z1,{address:x},1"))
     }
 
+    /// Lets interrupts come at single steps, which QEMU holds back by default.
+    pub fn step_with_interrupts(&mut self) -> Result<()> {
+        // SSTEP_ENABLE alone: neither SSTEP_NOIRQ nor SSTEP_NOTIMER.
+        self.command("Qqemu.sstep=1")
+    }
+
+    /// One instruction, or the way into an interrupt's handler.
+    pub fn step(&mut self) -> Result<()> {
+        self.0.write_all(frame("s").as_bytes()).context("gdb")?;
+        self.wait_stop(ANSWER)
+    }
+
+    /// EIP of the CPU that has stopped.
+    pub fn eip(&mut self) -> Result<u64> {
+        // i386: EIP is the ninth register of 32 bits, in the CPU's byte order.
+        let all = self.ask("g")?;
+        let word = all
+            .get(64..72)
+            .and_then(|word| u32::from_str_radix(word, 16).ok());
+        let word = word.with_context(|| format!("gdb: registers \"{all}\""))?;
+        Ok(u64::from(word.swap_bytes()))
+    }
+
     /// Lets the machine run on.
     pub fn go(&mut self) -> Result<()> {
         self.0.write_all(frame("c").as_bytes()).context("gdb")

@@ -35,6 +35,7 @@ mod shell;
 mod snapshots;
 mod soak;
 mod story;
+mod stub;
 mod swsusp;
 mod tally;
 mod tests;

@@ -27,6 +27,7 @@ mod kexec_lines;
 mod kimgcore;
 mod matrix;
 mod modular;
+mod nmi_steps;
 mod old_memory;
 mod one_way;
 mod own_window;
@@ -108,6 +109,8 @@ pub const ALL: &[Test] = &[
     test("device-hangs", 300, device::hangs),
     test("watchdog", 600, watchdog::run),
     test("nmi", 3600, interrupts::nmi),
+    test("nmi-steps", 600, nmi_steps::plain),
+    test("nmi-steps-pae", 600, nmi_steps::pae),
     test("pending", 1800, interrupts::pending),
     test("old-memory", 600, old_memory::run),
     test("page-map", 600, page_map::run),
@@ -198,6 +201,7 @@ pub const NOT_ON_DEBUG: &[(&str, &str)] = &[
     ("interop-b-pae", PAE),
     ("stock-pae", PAE),
     ("own-window-pae", PAE),
+    ("nmi-steps-pae", PAE),
     ("device-fails", MODULE),
     ("device-hangs", MODULE),
     ("peers", MODULE),

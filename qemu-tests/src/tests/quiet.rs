@@ -3,19 +3,17 @@
 //! \[quiet\]: while the other side runs, this side's devices and CPUs are at rest: looked at from
 //! outside, at four moments of two jumps.
 
-use std::fs;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
-use object::{Object, ObjectSymbol};
+use anyhow::{bail, ensure, Result};
 
 use crate::artifacts::Kernel;
 use crate::kjump;
 use crate::machine;
 use crate::peer;
 use crate::story::Story;
+use crate::stub::Stub;
 use crate::vm::Vm;
 use crate::workload::Workload;
 
@@ -204,19 +202,5 @@ fn stands_at(vm: &mut Vm, address: u64) -> Result<()> {
 /// Where A's stub has silenced CPUs and devices, and exchanged no page yet; physical.
 fn quiet_address(story: &Story, vm: &mut Vm) -> Result<u64> {
     let entry = kjump::address(&kjump::status(vm)?, "jump_back_entry")?;
-    Ok(entry + distance(&story.artifacts.module(Kernel::Full))?)
-}
-
-/// Bytes from the jump-back entry to where the stub has silenced CPUs and devices, by the
-/// symbols of the module. The copy in the control page keeps distances.
-fn distance(module: &Path) -> Result<u64> {
-    let bytes = fs::read(module).with_context(|| module.display().to_string())?;
-    let elf = object::File::parse(&*bytes)?;
-    let symbol = |name: &str| {
-        let found = elf.symbols().find(|symbol| symbol.name() == Ok(name));
-        found
-            .map(|symbol| symbol.address())
-            .with_context(|| format!("kjump.ko has no {name}"))
-    };
-    Ok(symbol("kjump_stub_quiet")? - symbol("kjump_stub_back")?)
+    Stub::of(&story.artifacts.module(Kernel::Full), entry)?.copied("kjump_stub_quiet")
 }
