@@ -106,7 +106,7 @@ pub(crate) unsafe fn init(options: Options) -> Result<Guard> {
     // SAFETY: as the caller promises.
     unsafe { SESSION.init() };
     let guard = Guard(());
-    SYMBOLS.populate(Symbols::resolve());
+    SYMBOLS.populate(Symbols::resolve()?);
     TESTING.populate(options.testing);
     DEVICE_TIMEOUT.populate(options.device_timeout);
     let mut first = Place::new(Name::default())?;

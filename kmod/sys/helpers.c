@@ -244,22 +244,32 @@ void kjh_acpi_wake(void)
 /* ---- the rest ---- */
 
 /*
- * The address of a function that is not exported: a disabled kprobe resolves the name and patches
- * no text. NULL if there is none, or no kprobes.
+ * The addresses of functions that are not exported: a disabled kprobe resolves a name and patches
+ * no text. What is not found stays as it is in `found`, without kprobes all. In one go, as
+ * unregistering waits for all CPUs. False without memory.
  */
-void *kjh_lookup(const char *name)
+bool kjh_lookup(const char (*names)[KJH_NAME_SIZE], void **found, u32 count)
 {
 #ifdef CONFIG_KPROBES
-	struct kprobe probe = { .symbol_name = name, .flags = KPROBE_FLAG_DISABLED };
-	void *address;
+	struct kprobe *probes = kcalloc(count, sizeof(*probes), GFP_KERNEL);
+	struct kprobe **registered = kcalloc(count, sizeof(*registered), GFP_KERNEL);
+	bool enough = probes && registered;
+	u32 i, n = 0;
 
-	if (register_kprobe(&probe))
-		return NULL;
-	address = probe.addr;
-	unregister_kprobe(&probe);
-	return address;
+	for (i = 0; enough && i < count; i++) {
+		probes[i].symbol_name = names[i];
+		probes[i].flags = KPROBE_FLAG_DISABLED;
+		if (register_kprobe(&probes[i]))
+			continue;
+		found[i] = probes[i].addr;
+		registered[n++] = &probes[i];
+	}
+	unregister_kprobes(registered, n);
+	kfree(registered);
+	kfree(probes);
+	return enough;
 #else
-	return NULL;
+	return true;
 #endif
 }
 

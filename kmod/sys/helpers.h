@@ -63,7 +63,8 @@ void kjh_acpi_reenable(void);
 void kjh_acpi_wake(void);
 
 /* The rest */
-void *kjh_lookup(const char *name);
+#define KJH_NAME_SIZE 64
+bool kjh_lookup(const char (*names)[KJH_NAME_SIZE], void **found, u32 count);
 bool kjh_capable(void);
 int kjh_locked_down(void);
 const char *kjh_release(void);

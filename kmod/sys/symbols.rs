@@ -7,13 +7,34 @@
 
 use super::bindings;
 use crate::abi::OPTIONAL_SYMBOLS;
-use core::ffi::{c_int, c_void, CStr};
+use core::ffi::{c_int, c_void};
+use kernel::prelude::*;
 
 /// Functions by the order of [`OPTIONAL_SYMBOLS`].
 const COUNT: usize = OPTIONAL_SYMBOLS.len();
 
+/// Bytes of a name, its NUL included.
+const NAME_SIZE: usize = bindings::KJH_NAME_SIZE as usize;
+
+/// Their names as C has them.
+static NAMES: [[u8; NAME_SIZE]; COUNT] = {
+    let mut names = [[0; NAME_SIZE]; COUNT];
+    let mut i = 0;
+    while i < COUNT {
+        let name = OPTIONAL_SYMBOLS[i].as_bytes();
+        assert!(name.len() < NAME_SIZE);
+        let mut j = 0;
+        while j < name.len() {
+            names[i][j] = name[j];
+            j += 1;
+        }
+        i += 1;
+    }
+    names
+};
+
 /// What was found.
-pub(crate) struct Symbols([*const c_void; COUNT]);
+pub(crate) struct Symbols([*mut c_void; COUNT]);
 
 // SAFETY: addresses of kernel text, the same for every thread, for as long as the kernel runs.
 unsafe impl Send for Symbols {}
@@ -54,7 +75,7 @@ macro_rules! wrappers {
                 // kernel's headers is the one given here.
                 Some(unsafe {
                     core::mem::transmute::<
-                        *const c_void,
+                        *mut c_void,
                         unsafe extern "C" fn($($t),*) $(-> $r)?,
                     >(address)
                 })
@@ -91,17 +112,20 @@ wrappers! {
 }
 
 impl Symbols {
-    /// Looks all of them up.
-    pub(crate) fn resolve() -> Self {
-        let mut found = [core::ptr::null(); COUNT];
-        for (name, slot) in OPTIONAL_SYMBOLS.iter().zip(&mut found) {
-            let mut buffer = [0u8; 64];
-            if name.len() < buffer.len() {
-                buffer[..name.len()].copy_from_slice(name.as_bytes());
-                *slot = lookup(&buffer);
-            }
+    /// Looks all of them up; process context that may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn resolve() -> Result<Self> {
+        let mut found = [core::ptr::null_mut(); COUNT];
+        let (names, at) = (NAMES.as_ptr().cast(), found.as_mut_ptr());
+        // SAFETY: as many NUL-terminated names, and places for addresses, as it is told.
+        if unsafe { bindings::kjh_lookup(names, at, COUNT as u32) } {
+            Ok(Self(found))
+        } else {
+            Err(ENOMEM)
         }
-        Self(found)
     }
 
     /// Bit N: `OPTIONAL_SYMBOLS[N]` was found.
@@ -111,14 +135,5 @@ impl Symbols {
             .enumerate()
             .map(|(i, a)| u32::from(!a.is_null()) << i)
             .sum()
-    }
-}
-
-/// Address of the function whose NUL-terminated name is in `name`.
-fn lookup(name: &[u8; 64]) -> *const c_void {
-    match CStr::from_bytes_until_nul(name) {
-        // SAFETY: a NUL-terminated string; process context that may sleep.
-        Ok(name) => unsafe { bindings::kjh_lookup(name.as_ptr().cast()) },
-        Err(_) => core::ptr::null(),
     }
 }

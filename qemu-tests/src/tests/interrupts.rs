@@ -59,8 +59,6 @@ pub fn nmi(story: &Story) -> Result<()> {
     let seed = chance.seed();
     let many = if story.long { MANY } else { FEW };
     let mut config = story.config(Kernel::Full)?;
-    // With more CPUs, QEMU starts those that wait for SIPI on an NMI, which no machine does.
-    config.smp = 1;
     let image = Workload::prepare(story, &mut config)?;
     let mut vm = story.boot("A", &config)?;
     kjump::insmod(&mut vm, "")?;

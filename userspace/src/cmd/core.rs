@@ -25,7 +25,7 @@ use crate::hibernation::core_mark::Marked;
 use crate::hibernation::guards::{self, Watch};
 use crate::hibernation::machine;
 use crate::hibernation::peer::{self, Answer};
-use crate::hibernation::restore::{enter, Failed};
+use crate::hibernation::restore::{enter, with_swap, Failed};
 use crate::hibernation::resumable::Resumable;
 use crate::loader::memmap;
 use crate::parse;
@@ -192,15 +192,11 @@ pub fn enter_marked<T: Source + Target>(
     if marked.is_none() {
         log::warn!("the core has no note that can be marked; never resume from it again");
     }
-    let system = System::default();
-    let shown = swap.map_or(Ok(()), |swap| swap.show_swap(&system));
-    let error = match shown {
-        Ok(()) => enter(device, "restore", entry),
-        Err(e) => e,
+    let go = || enter(device, "restore", entry);
+    let error = match swap {
+        Some(swap) => with_swap(swap, go),
+        None => go(),
     };
-    if let Some(Err(e)) = swap.map(|swap| swap.hide_swap(&system)) {
-        log::warn!("{e}");
-    }
     match marked.map(Marked::withdraw) {
         Some(Err(e)) => e,
         _ => error,

@@ -262,7 +262,6 @@ pub fn marked<T: Target>(
     name: &str,
     go: impl FnOnce() -> Error,
 ) -> Error {
-    let system = System::default();
     let failed = |source| Error::Save {
         target: name.into(),
         source,
@@ -274,17 +273,24 @@ pub fn marked<T: Target>(
             return failed(e);
         }
     }
+    let error = with_swap(swap, go);
+    if target.size().is_some() {
+        if let Err(e) = withdraw(target, verified) {
+            return failed(e);
+        }
+    }
+    error
+}
+
+/// Makes A's swap areas usable and calls `go`, which enters A; hides them again if that returns.
+pub fn with_swap(swap: &Watch, go: impl FnOnce() -> Error) -> Error {
+    let system = System::default();
     let error = match swap.show_swap(&system) {
         Ok(()) => go(),
         Err(e) => e,
     };
     if let Err(e) = swap.hide_swap(&system) {
         log::warn!("{e}");
-    }
-    if target.size().is_some() {
-        if let Err(e) = withdraw(target, verified) {
-            return failed(e);
-        }
     }
     error
 }
