@@ -16,6 +16,8 @@ pub enum Kernel {
     Pae,
     /// Kernel B: lives in 16 MiB.
     Lean,
+    /// The same for several CPUs.
+    LeanSmp,
 }
 
 impl Kernel {
@@ -25,6 +27,7 @@ impl Kernel {
             Kernel::Full => "",
             Kernel::Pae => "-pae",
             Kernel::Lean => "-lean",
+            Kernel::LeanSmp => "-lean-smp",
         }
     }
 }
@@ -125,6 +128,11 @@ impl Artifacts {
     /// B's initramfs, whose /init is `kjump init`.
     pub fn peer_initramfs(&self) -> PathBuf {
         self.dir.join("initramfs.cpio.gz")
+    }
+
+    /// The same for [`Kernel::LeanSmp`].
+    pub fn peer_initramfs_smp(&self) -> PathBuf {
+        self.dir.join("initramfs-smp.cpio.gz")
     }
 
     /// The all-in-one initramfs of the seeds.

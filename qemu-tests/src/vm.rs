@@ -44,6 +44,9 @@ pub struct Config {
     pub reboot: bool,
     /// How many times longer everything may take than with the usual kernel.
     pub patience: u32,
+    /// A thread of the host's for each CPU. QEMU 7.2 then now and then lets a CPU trip over text that another
+    /// one is patching (an int3 oops at plain CPU hotplug).
+    pub thread_each: bool,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
 }
@@ -61,6 +64,7 @@ impl Default for Config {
             net: true,
             reboot: false,
             patience: 1,
+            thread_each: false,
             extra: Vec::new(),
         }
     }
@@ -71,13 +75,14 @@ impl Config {
     fn arguments(&self) -> Vec<String> {
         // Whether the timer works is not asked: an emulator that has to wait for its host fails that.
         let append = format!("console=ttyS0 panic=-1 no_timer_check {}", self.append);
-        // One host thread for all CPUs: with a thread each, QEMU 7.2 now and then lets a CPU
-        // trip over text that another one is patching (an int3 oops at plain CPU hotplug).
         let mut arguments: Vec<String> = [
             "-machine",
             "pc",
             "-accel",
-            "tcg,thread=single",
+            match self.thread_each {
+                true => "tcg,thread=multi",
+                false => "tcg,thread=single",
+            },
             "-nodefaults",
             "-display",
             "none",

@@ -17,6 +17,8 @@ pub enum Kernel {
     Full,
     /// Kernels B and C: live in a window of 16 MiB.
     Lean,
+    /// `lean` for several CPUs.
+    LeanSmp,
     /// `full` with PAE, placed at 16 MiB.
     Pae,
     /// `full` with what finds mistakes: locks, memory, undefined behaviour. Built when asked for.
@@ -25,13 +27,14 @@ pub enum Kernel {
 
 impl Kernel {
     /// Those that are always built, in that order.
-    pub const ALL: [Kernel; 3] = [Kernel::Full, Kernel::Lean, Kernel::Pae];
+    pub const ALL: [Kernel; 4] = [Kernel::Full, Kernel::Lean, Kernel::LeanSmp, Kernel::Pae];
 
     /// As in file names and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Kernel::Full => "full",
             Kernel::Lean => "lean",
+            Kernel::LeanSmp => "lean-smp",
             Kernel::Pae => "pae",
             Kernel::Debug => "debug",
         }
@@ -42,6 +45,7 @@ impl Kernel {
         match self {
             Kernel::Full => &["common.config", "full.config"],
             Kernel::Lean => &["common.config", "lean.config"],
+            Kernel::LeanSmp => &["common.config", "lean.config", "lean-smp.config"],
             Kernel::Pae => &["common.config", "full.config", "pae.config"],
             Kernel::Debug => &["common.config", "full.config", "debug.config"],
         }
@@ -51,7 +55,8 @@ impl Kernel {
     /// by `rep stosb` and `rep movsb`: slow on processors without fast ones (those before Ivy Bridge, emulated
     /// ones), and a quarter of a peer's boot there. (In KCFLAGS bindgen would trip over it.)
     pub fn compiler(self) -> Option<&'static str> {
-        (self == Kernel::Lean).then_some("gcc -mstringop-strategy=rep_4byte")
+        matches!(self, Kernel::Lean | Kernel::LeanSmp)
+            .then_some("gcc -mstringop-strategy=rep_4byte")
     }
 
     /// `full` is the kernel meant when none is named.
@@ -59,6 +64,7 @@ impl Kernel {
         match self {
             Kernel::Full => "",
             Kernel::Lean => "-lean",
+            Kernel::LeanSmp => "-lean-smp",
             Kernel::Pae => "-pae",
             Kernel::Debug => "-debug",
         }
@@ -134,6 +140,11 @@ pub fn dir() -> PathBuf {
 /// The command, static for i686.
 pub fn kjump() -> PathBuf {
     dir().join("kjump")
+}
+
+/// The initramfs of a kernel B with several CPUs.
+pub fn initramfs_smp() -> PathBuf {
+    dir().join("initramfs-smp.cpio.gz")
 }
 
 /// The initramfs of kernels B and C.

@@ -54,7 +54,12 @@ pub fn build(kernels: &[Kernel]) -> Result<()> {
         .into_iter()
         .filter(|k| k.module().exists() && k.release().exists())
         .collect();
-    Initramfs::peer(&with_module)?.write(&artifacts::initramfs())?;
+    let (smp, others): (Vec<Kernel>, Vec<Kernel>) = with_module
+        .iter()
+        .partition(|&&kernel| kernel == Kernel::LeanSmp);
+    Initramfs::peer(&others)?.write(&artifacts::initramfs())?;
+    // One of its own: each module takes memory of a window.
+    Initramfs::peer(&smp)?.write(&artifacts::initramfs_smp())?;
     if with_module.contains(&Kernel::Lean) {
         Initramfs::rootfs()?.write(&artifacts::rootfs())?;
         Initramfs::rootfs_makedumpfile()?.write(&artifacts::rootfs_makedumpfile())?;

@@ -5,6 +5,7 @@
 
 mod calls;
 mod charts;
+mod cpus;
 mod dumps;
 pub mod figures;
 mod hibernation;
@@ -48,7 +49,7 @@ pub struct Options {
     /// Calls of each kind
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     calls: u32,
-    /// Only one of them: jumps, switches, peers, calls, hibernation, dumps, snapshots
+    /// Only one of them: jumps, switches, peers, calls, hibernation, dumps, cpus, snapshots
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
@@ -68,6 +69,8 @@ enum Part {
     Hibernation,
     /// Saving from a peer, by kjump and by others.
     Dumps,
+    /// Saving from a peer with several CPUs.
+    Cpus,
     /// Snapshots, whole and of what has changed, and going back to them.
     Snapshots,
 }
@@ -78,13 +81,14 @@ type Measure = fn(&Story, &Options) -> Result<()>;
 /// Measures, and prints the figures.
 pub fn run(options: &Options) -> Result<()> {
     let artifacts = Artifacts::find()?;
-    let parts: [(Part, &str, Measure); 7] = [
+    let parts: [(Part, &str, Measure); 8] = [
         (Part::Jumps, "bench-jumps", jumps::run),
         (Part::Switches, "bench-switches", switches::run),
         (Part::Peers, "bench-peers", peers::run),
         (Part::Calls, "bench-calls", calls::run),
         (Part::Hibernation, "bench-hibernation", hibernation::run),
         (Part::Dumps, "bench-dumps", dumps::run),
+        (Part::Cpus, "bench-cpus", cpus::run),
         (Part::Snapshots, "bench-snapshots", snapshots::run),
     ];
     for (part, name, measure) in parts {
@@ -96,7 +100,7 @@ pub fn run(options: &Options) -> Result<()> {
             Part::Jumps | Part::Peers => 300 + 180 * options.rounds as u64,
             Part::Calls => 300 + 20 * u64::from(options.calls),
             Part::Switches => 300 + 60 * options.switches as u64,
-            Part::Dumps => 3600,
+            Part::Dumps | Part::Cpus => 3600,
             Part::Snapshots => 3600 * options.fill.len() as u64,
             Part::Hibernation => 1800 * (options.fill.len() * options.cycles) as u64,
         };

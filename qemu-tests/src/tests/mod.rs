@@ -13,6 +13,7 @@ mod core_restore;
 mod core_tools;
 mod corrupt;
 mod cycle;
+pub mod cycle_smp;
 mod device;
 mod encrypted;
 mod framework;
@@ -131,6 +132,7 @@ pub const ALL: &[Test] = &[
     test("cycle-pae", 900, cycle::pae),
     test("cycle-file-bootloader", 900, cycle::file_from_bootloader),
     test("cycle-uuid", 900, cycle::by_uuid),
+    test("cycle-smp", 1800, cycle_smp::run),
     test("cycle-snapshot", 900, cycle::snapshot),
     test("cycle-snapshot-pae", 900, cycle::snapshot_pae),
     test("cycle-encrypted", 1200, encrypted::passphrase),

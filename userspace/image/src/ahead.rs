@@ -2,10 +2,10 @@
 //! takes the last one.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 
 use crate::buffer::Aligned;
+use crate::desk::{desk, Giver};
 use crate::layout::BLOCK;
 use crate::target::Target;
 
@@ -25,62 +25,11 @@ enum Job {
 /// What became of it.
 type Done = (io::Result<()>, Option<Aligned>);
 
-/// What the two threads hand each other. Not a channel of the standard library: that has `mfence` in it, which a
-/// Pentium III has not.
-#[derive(Default)]
-struct Desk {
-    job: Option<Job>,
-    done: Option<Done>,
-    /// The other one has gone.
-    closed: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    desk: Mutex<Desk>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for something on the desk; `None` once the other thread has gone and left nothing.
-    fn take<T>(&self, what: impl Fn(&mut Desk) -> Option<T>) -> Option<T> {
-        let mut desk = self.lock();
-        loop {
-            if let Some(there) = what(&mut desk) {
-                return Some(there);
-            }
-            if desk.closed {
-                return None;
-            }
-            let waited = self.changed.wait(desk);
-            desk = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn put(&self, how: impl FnOnce(&mut Desk)) {
-        how(&mut self.lock());
-        self.changed.notify_all();
-    }
-}
-
-/// Says that a thread has gone, however it went.
-struct Closing(Arc<Shared>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.put(|desk| desk.closed = true);
-    }
-}
-
 /// A [`Target`] in front of another one. One write is under way at most; that it failed is told, once, by the
 /// next call, which then has done nothing. [`Target::flush`] waits.
 pub struct Ahead {
     size: Option<u64>,
-    shared: Closing,
+    desk: Giver<Job, Done>,
     /// A job's end has not been heard of.
     busy: bool,
     /// For the next write; `None` while the thread has it.
@@ -99,10 +48,9 @@ impl Ahead {
         buffer: usize,
     ) -> io::Result<Self> {
         let size = target.size();
-        let shared = Arc::new(Shared::default());
-        let theirs = Closing(Arc::clone(&shared));
+        let (desk, worker) = desk();
         let work = move || {
-            while let Some(job) = theirs.0.take(|desk| desk.job.take()) {
+            while let Some(job) = worker.job() {
                 let done = match job {
                     Job::Write {
                         offset,
@@ -114,7 +62,7 @@ impl Ahead {
                     }
                     Job::Flush => (target.flush(), None),
                 };
-                theirs.0.put(|desk| desk.done = Some(done));
+                worker.done(done);
             }
         };
         let spare = Aligned::new(buffer.next_multiple_of(BLOCK))
@@ -122,7 +70,7 @@ impl Ahead {
         Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
         Ok(Self {
             size,
-            shared: Closing(shared),
+            desk,
             busy: false,
             spare: Some(spare),
         })
@@ -132,7 +80,7 @@ impl Ahead {
     fn settle(&mut self) -> io::Result<()> {
         if self.busy {
             self.busy = false;
-            let done = self.shared.0.take(|desk| desk.done.take());
+            let done = self.desk.take();
             let gone = || io::Error::other("the thread that writes has ended");
             let (result, buffer) = done.ok_or_else(gone)?;
             self.spare = self.spare.take().or(buffer);
@@ -143,7 +91,7 @@ impl Ahead {
 
     /// After [`settle`](Self::settle).
     fn send(&mut self, job: Job) {
-        self.shared.0.put(|desk| desk.job = Some(job));
+        self.desk.give(job);
         self.busy = true;
     }
 

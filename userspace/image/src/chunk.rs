@@ -1,17 +1,17 @@
 //! Pages into chunks.
 
-use xxhash_rust::xxh32::xxh32;
-use zerocopy::{FromZeros, IntoBytes};
+use std::sync::Arc;
 
-use crate::codec::{Codec, Compressor};
-use crate::crypt::{Keys, Part, TAG};
+use xxhash_rust::xxh32::xxh32;
+use zerocopy::IntoBytes;
+
+use crate::crypt::Keys;
+use crate::draft::{Draft, Setting};
 use crate::error::Error;
-use crate::layout::{
-    ChunkHead, Run, BLOCK, CHUNK_ALIGN, CHUNK_MAGIC, CODEC_NONE, MAX_RUNS, RUN_BASE, RUN_DATA,
-    RUN_ZERO,
-};
+use crate::layout::{ChunkHead, Run, CODEC_NONE, MAX_RUNS, RUN_BASE, RUN_DATA, RUN_ZERO};
 use crate::mark::Totals;
 use crate::output::Output;
+use crate::pool::Pool;
 use crate::target::Target;
 
 /// First eight bytes of the header's digest, which every chunk carries.
@@ -45,52 +45,42 @@ pub fn bound(head: &ChunkHead) -> ChunkHead {
     copy
 }
 
-/// Collects pages and writes a chunk when it is full.
+/// Collects pages and writes a chunk when it is full, or has it compressed by another thread and writes it
+/// later; in the same order, and with the same bytes.
 pub struct Packer {
-    tag: u64,
-    codec: Codec,
-    compressor: Compressor,
-    runs: Vec<Run>,
-    /// The pages with contents; its capacity is that of a chunk.
-    raw: Vec<u8>,
-    capacity: usize,
+    setting: Arc<Setting>,
+    /// What is being collected.
+    draft: Draft,
+    pool: Pool,
     hasher: blake3::Hasher,
-    keys: Option<Box<Keys>>,
     /// A chunk was begun and not written: encrypted a second time it would be plain again.
     broken: bool,
-    /// Pages in the chunks that were written.
+    /// Chunks that were begun.
+    begun: u64,
+    /// Pages in them.
     pages: u64,
-    /// Of the chunks that were written.
+    /// Of all pages, and of the chunks that were written.
     pub totals: Totals,
 }
 
 impl Packer {
-    pub fn new(
-        tag: u64,
-        codec: Codec,
-        chunk_pages: u32,
-        keys: Option<Box<Keys>>,
-    ) -> Result<Self, Error> {
-        let capacity = chunk_pages as usize * BLOCK;
-        let (mut runs, mut raw) = (Vec::new(), Vec::new());
-        runs.try_reserve_exact(MAX_RUNS)?;
-        raw.try_reserve_exact(capacity)?;
+    /// With so many threads that compress; without any if it is 0.
+    pub fn new(setting: Setting, workers: usize) -> Result<Self, Error> {
+        let draft = Draft::new(&setting)?;
+        let setting = Arc::new(setting);
         Ok(Self {
-            tag,
-            codec,
-            compressor: Compressor::new(codec, capacity)?,
-            runs,
-            raw,
-            capacity,
+            draft,
+            pool: Pool::start(workers, &setting),
+            setting,
             hasher: blake3::Hasher::new(),
-            keys,
             broken: false,
+            begun: 0,
             pages: 0,
             totals: Totals::default(),
         })
     }
 
-    /// Takes a page of a kind, `RUN_*`; says whether that filled a chunk, which was written then.
+    /// Takes a page of a kind, `RUN_*`; says whether that filled a chunk.
     pub fn page<T: Target>(
         &mut self,
         pfn: u64,
@@ -98,19 +88,19 @@ impl Packer {
         kind: u32,
         out: &mut Output<T>,
     ) -> Result<bool, Error> {
-        let mut wrote = false;
+        let mut full = false;
         let fits = |run: &&mut Run| {
             let next = run.pfn.get() + u64::from(run.count.get());
             run.kind == kind && next == pfn && run.count < u32::MAX
         };
-        if let Some(run) = self.runs.last_mut().filter(fits) {
+        if let Some(run) = self.draft.runs.last_mut().filter(fits) {
             run.count += 1;
         } else {
-            if self.runs.len() == MAX_RUNS {
-                self.write(out)?;
-                wrote = true;
+            if self.draft.runs.len() == MAX_RUNS {
+                self.end(out)?;
+                full = true;
             }
-            self.runs.push(Run {
+            self.draft.runs.push(Run {
                 pfn: pfn.into(),
                 count: 1.into(),
                 kind: kind.into(),
@@ -122,84 +112,78 @@ impl Packer {
             _ => {
                 debug_assert_eq!(kind, RUN_DATA);
                 self.totals.data_pages += 1;
-                self.raw.extend_from_slice(page);
-                if self.raw.len() >= self.capacity {
-                    self.write(out)?;
-                    wrote = true;
+                self.draft.raw.extend_from_slice(page);
+                if self.draft.raw.len() >= self.setting.capacity {
+                    self.end(out)?;
+                    full = true;
                 }
             }
         }
-        Ok(wrote)
+        Ok(full)
     }
 
-    /// Writes what was collected, if anything.
-    pub fn write<T: Target>(&mut self, out: &mut Output<T>) -> Result<(), Error> {
-        if self.runs.is_empty() {
+    /// Ends the chunk that is being collected, if there is anything in it.
+    fn end<T: Target>(&mut self, out: &mut Output<T>) -> Result<(), Error> {
+        if self.draft.runs.is_empty() {
             return Ok(());
         }
         if std::mem::replace(&mut self.broken, true) {
             return Err(Error::Invalid("a write failed before"));
         }
-        let (raw_len, plain) = (self.raw.len(), self.keys.is_none());
-        let smaller = self.compressor.compress(&self.raw);
-        let codec = match smaller {
-            Some(_) => self.codec.number(),
-            None => CODEC_NONE,
-        };
-        // What is stored as it is needs no second look; and what is encrypted must not be told about.
-        let raw_sum = (plain && smaller.is_some()).then(|| sum_of(&self.raw));
-        let payload = smaller.unwrap_or(&mut self.raw[..]);
-        let mut head = ChunkHead::new_zeroed();
-        head.magic = CHUNK_MAGIC;
-        head.tag.set(self.tag);
-        head.index.set(self.totals.chunks);
-        head.run_count.set(self.runs.len() as u32);
-        head.raw_len.set(raw_len as u32);
-        head.stored_len.set(payload.len() as u32);
-        head.codec.set(codec);
-        head.first_page.set(self.pages);
-        let (mut runs_tag, mut payload_tag) = ([0; TAG], [0; TAG]);
-        if let Some(keys) = &self.keys {
-            let sealed = bound(&head);
-            let (index, sealed) = (head.index.get(), sealed.as_bytes());
-            let runs = self.runs.as_mut_bytes();
-            runs_tag = keys.encrypt(index, Part::Runs, sealed, runs);
-            payload_tag = keys.encrypt(index, Part::Payload, sealed, payload);
-        }
-        let tags = |tag| match &self.keys {
-            None => &[][..],
-            Some(_) => tag,
-        };
-        let (runs_tag, payload_tag) = (tags(&runs_tag), tags(&payload_tag));
-        let sum = sum_of(payload);
-        head.stored_sum.set(sum);
-        if plain {
-            head.raw_sum.set(raw_sum.unwrap_or(sum));
-        }
-        head.crc.set(checksum(&head, self.runs.as_bytes()));
-        for part in [head.as_bytes(), self.runs.as_bytes(), runs_tag] {
-            self.hasher.update(part);
-            out.push(part)?;
-        }
-        out.push(payload)?;
-        self.hasher.update(payload_tag);
-        out.push(payload_tag)?;
-        out.pad(CHUNK_ALIGN)?;
-
-        self.totals.chunks += 1;
-        self.totals.runs += self.runs.len() as u64;
-        self.totals.stored_bytes += u64::from(head.stored_len.get());
-        self.totals.raw_chunks += u64::from(codec == CODEC_NONE && raw_len > 0);
+        self.draft.number = self.begun;
+        self.draft.first_page = self.pages;
+        self.begun += 1;
         self.pages = self.totals.pages();
-        self.runs.clear();
-        self.raw.clear();
+        if self.pool.is_empty() {
+            self.draft.press(&self.setting);
+            put(
+                &mut self.draft,
+                &self.setting,
+                &mut self.hasher,
+                &mut self.totals,
+                out,
+            )?;
+            self.draft.clear();
+        } else {
+            if self.pool.is_full() {
+                self.write_first(out)?;
+            }
+            self.pool.swap(&mut self.draft)?;
+        }
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Writes the first of the chunks that are with other threads; says whether there was one.
+    fn write_first<T: Target>(&mut self, out: &mut Output<T>) -> Result<bool, Error> {
+        let Some(mut draft) = self.pool.take()? else {
+            return Ok(false);
+        };
+        put(
+            &mut draft,
+            &self.setting,
+            &mut self.hasher,
+            &mut self.totals,
+            out,
+        )?;
+        self.pool.back(draft);
+        Ok(true)
+    }
+
+    /// Writes all that was collected.
+    pub fn finish<T: Target>(&mut self, out: &mut Output<T>) -> Result<(), Error> {
+        self.end(out)?;
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Error::Invalid("a write failed before"));
+        }
+        while self.write_first(out)? {}
         self.broken = false;
         Ok(())
     }
 
     /// The image's keys, if it is encrypted.
     pub fn keys(&self) -> Option<&Keys> {
-        self.keys.as_deref()
+        self.setting.keys.as_deref()
     }
 
     /// Digests the table of pages too, after the last chunk.
@@ -211,4 +195,20 @@ impl Packer {
     pub fn digest(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
     }
+}
+
+/// Writes a chunk, and counts it.
+fn put<T: Target>(
+    draft: &mut Draft,
+    setting: &Setting,
+    hasher: &mut blake3::Hasher,
+    totals: &mut Totals,
+    out: &mut Output<T>,
+) -> Result<(), Error> {
+    let head = draft.put(setting.keys.is_some(), hasher, out)?;
+    totals.chunks += 1;
+    totals.runs += draft.runs.len() as u64;
+    totals.stored_bytes += u64::from(head.stored_len.get());
+    totals.raw_chunks += u64::from(head.codec == CODEC_NONE && head.raw_len > 0);
+    Ok(())
 }

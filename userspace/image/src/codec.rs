@@ -85,8 +85,8 @@ impl Compressor {
         })
     }
 
-    /// `None` if that makes it no smaller.
-    pub fn compress(&mut self, raw: &[u8]) -> Option<&mut [u8]> {
+    /// How many bytes of [`output`](Self::output) it comes to; `None` if that is not fewer.
+    pub fn compress(&mut self, raw: &[u8]) -> Option<usize> {
         let len = match self.codec {
             Codec::None => return None,
             Codec::Lz4 => compress_into_with_table(raw, &mut self.out, &mut self.table).ok()?,
@@ -101,7 +101,12 @@ impl Compressor {
                 self.out.len()
             }
         };
-        (len < raw.len()).then(|| self.out.get_mut(..len)).flatten()
+        (len < raw.len()).then_some(len)
+    }
+
+    /// The first so many bytes of what was made.
+    pub fn output(&mut self, len: usize) -> &mut [u8] {
+        &mut self.out[..len]
     }
 }
 
@@ -157,7 +162,7 @@ mod tests {
 
     fn compressed(codec: Codec, raw: &[u8]) -> Option<Vec<u8>> {
         let mut c = Compressor::new(codec, raw.len()).unwrap();
-        c.compress(raw).map(|b| b.to_vec())
+        c.compress(raw).map(|len| c.output(len).to_vec())
     }
 
     /// Text-like bytes: runs, repeats and noise.

@@ -23,7 +23,9 @@ mod chunk;
 mod chunks;
 mod codec;
 mod crypt;
+mod desk;
 mod device;
+mod draft;
 mod error;
 mod extents;
 mod guard;
@@ -34,6 +36,8 @@ mod inspect;
 pub mod layout;
 mod mark;
 mod output;
+
+mod pool;
 mod state;
 mod stream;
 mod table;

@@ -9,6 +9,7 @@ use crate::bounds::Bounds;
 use crate::buffer::{is_zero, Aligned};
 use crate::chunk::{tag, Packer};
 use crate::crypt::{Keys, MasterKey, TAG};
+use crate::draft::Setting;
 use crate::error::{Error, Refusal};
 use crate::guard::{self, Guard};
 use crate::header::Header;
@@ -49,6 +50,9 @@ pub struct Options<'a> {
     pub on_progress: Option<OnProgress<'a>>,
     /// The master key of an image whose header says that it is encrypted.
     pub key: Option<&'a MasterKey>,
+    /// Threads that compress, beside the one that calls; 0 where there is one CPU. Each takes memory for a chunk,
+    /// two to three times; with less than that there are fewer of them.
+    pub workers: usize,
     /// The table of the image that [`Header::base`] names.
     pub base: Option<PageTable>,
 }
@@ -60,6 +64,7 @@ impl Default for Options<'_> {
             optimistic: false,
             on_progress: None,
             key: None,
+            workers: 0,
             base: None,
         }
     }
@@ -134,7 +139,13 @@ impl<'a, T: Target> Writer<'a, T> {
         seal.header_digest = digest(encoded.as_bytes());
         seal.guards_digest = digest(guards.bytes());
         let tag = tag(&seal.header_digest);
-        let packer = Packer::new(tag, header.codec, header.chunk_pages, keys)?;
+        let setting = Setting {
+            tag,
+            codec: header.codec,
+            capacity: header.chunk_pages as usize * BLOCK,
+            keys,
+        };
+        let packer = Packer::new(setting, options.workers)?;
 
         let mut out = Output::new(target, options.buffer)?;
         let least = if options.optimistic { 0 } else { header.pages };
@@ -270,7 +281,7 @@ impl<'a, T: Target> Writer<'a, T> {
         if given != expected {
             return Err(Error::PageCount { given, expected });
         }
-        self.packer.write(&mut self.out)?;
+        self.packer.finish(&mut self.out)?;
         if let Some(table) = &mut self.table {
             let digest = table.finish(&mut self.out)?;
             self.packer.seal_table(&digest);

@@ -9,6 +9,7 @@ use crate::config::{Config, Overrides};
 use crate::error::{Error, Result};
 use crate::hibernation::chain;
 use crate::hibernation::save::new_uuid;
+use crate::hibernation::workers::workers;
 use crate::progress::{watch, Reporter};
 use crate::snapshots::store::{name_of, Store};
 
@@ -139,6 +140,7 @@ impl Flat<'_> {
         let mut abort = Abort::watch();
         let options = Options {
             on_progress: Some(watch(&mut reporter, &mut abort)),
+            workers: workers(header.codec),
             ..Options::default()
         };
         let mut writer = Writer::begin(target, &header, &guards, options).map_err(failed)?;

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{new_uuid, Save};
+use crate::hibernation::workers::workers;
 use crate::progress::Reporter;
 use crate::secret::{self, Encrypt, KeyArgs};
 
@@ -89,6 +90,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         request: &request,
         name: &args.target,
         guard: !args.no_guards,
+        workers: workers(request.codec),
     };
     let spec = Spec::parse(&args.target)?;
     let stream = spec == Spec::Stream;

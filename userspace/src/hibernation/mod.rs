@@ -1,4 +1,4 @@
-//! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`), what an image builds on (`chain`), how C brings
+//! Hibernation: what A asks (`request`), what B saves and how (`pages`, `guards`, `save`, `workers`), what an image builds on (`chain`), how C brings
 //! it back (`restore`, from an ELF core `resumable`) or goes on to the normal kernel (`go_on`), how that one does it without C (`direct`, by its own means `snapshot`), and
 //! what the machine is, as all of them see it (`machine`).
 
@@ -29,6 +29,7 @@ mod sink;
 pub mod snapshot;
 pub mod watch;
 pub mod word;
+pub mod workers;
 
 /// How often a disk that is not there yet is looked for, and how long between.
 const TRIES: u32 = 20;

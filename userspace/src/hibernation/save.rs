@@ -38,6 +38,8 @@ pub struct Save<'a> {
     pub name: &'a str,
     /// Record what filesystems look like.
     pub guard: bool,
+    /// Threads that compress, see [`workers`](super::workers::workers).
+    pub workers: usize,
 }
 
 impl Save<'_> {
@@ -136,6 +138,7 @@ impl Save<'_> {
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
             base,
+            workers: self.workers,
             key: self
                 .request
                 .key

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hibernation;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{give_up, new_uuid, Save};
+use crate::hibernation::workers::workers;
 use crate::progress::Reporter;
 
 /// Does what the request in the handoff block says. Returns only if this kernel is to go back:
@@ -35,6 +36,10 @@ pub fn as_asked(options: &Options) -> Result<()> {
     };
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));
+    let workers = workers(request.codec);
+    if workers > 0 {
+        say(format_args!("{workers} threads compress"));
+    }
     let mut reporter = Reporter::new("saving", false, false);
     let save = Save {
         device: &device,
@@ -42,6 +47,7 @@ pub fn as_asked(options: &Options) -> Result<()> {
         request: &request,
         name: &name,
         guard: true,
+        workers,
     };
     let saved = save.run(&mut target, &mut reporter, &mut Abort::watch());
     // Nothing of it stays in this kernel, which may be entered again.

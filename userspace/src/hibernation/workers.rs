@@ -1,0 +1,54 @@
+//! How many threads compress an image.
+
+use std::fs;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+use kjump_image::Codec;
+
+use crate::cmd::meminfo;
+
+/// Bytes of memory that each comes to: its chunk as it is and compressed, and the encoder's tables, rounded up.
+fn each(codec: Codec) -> u64 {
+    match codec {
+        Codec::None | Codec::Lz4 => 512 << 10,
+        Codec::Zstd => 2 << 20,
+    }
+}
+
+/// One for each CPU, if there are several and a quarter of the memory that is left holds so many. What calls
+/// does the rest meanwhile, which is less.
+pub fn workers(codec: Codec) -> usize {
+    let cpus = available_parallelism().map_or(1, NonZero::get);
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    fitting(
+        cpus,
+        meminfo(&text, "MemAvailable").unwrap_or(0),
+        each(codec),
+    )
+}
+
+fn fitting(cpus: usize, available: u64, each: u64) -> usize {
+    let most = usize::try_from(available / 4 / each).unwrap_or(usize::MAX);
+    if cpus < 2 {
+        0
+    } else {
+        cpus.min(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_fit() {
+        let fitting = |cpus, available| fitting(cpus, available, 1 << 20);
+        assert_eq!(fitting(1, 1 << 30), 0);
+        assert_eq!(fitting(2, 1 << 30), 2);
+        assert_eq!(fitting(8, 1 << 30), 8);
+        assert_eq!(fitting(8, 12 << 20), 3);
+        assert_eq!(fitting(8, 3 << 20), 0);
+        assert_eq!(fitting(1 << 20, u64::MAX), 1 << 20);
+    }
+}
