@@ -15,6 +15,7 @@ use zerocopy::FromBytes;
 use crate::agent::Output;
 use crate::artifacts::Kernel;
 use crate::ending::{Ending, Left, Start, Waiting};
+use crate::smp_peer;
 use crate::story::Story;
 use crate::vm::{Config, Vm};
 
@@ -131,12 +132,24 @@ pub fn hibernate_as_configured(vm: &mut Vm, settings: &[String]) -> Result<Aslee
 /// The machine that A's was, with what starts it again: `words` go to the kernel that looks for an
 /// image, as `kjump.resume=/dev/vdb`.
 pub fn again(story: &Story, config: &Config, way: Way, words: &str) -> Config {
+    again_by(story, config, way, words, Kernel::Lean)
+}
+
+/// The same where B was that kernel, and C is.
+pub fn again_by(story: &Story, config: &Config, way: Way, words: &str, peer: Kernel) -> Config {
     let mut config = config.clone();
     match way {
         Way::Bootloader => {
-            config.kernel = story.artifacts.bzimage(Kernel::Lean);
-            config.initrd = story.artifacts.peer_initramfs();
-            config.append = format!("{WINDOW} {words}");
+            let window = match peer {
+                Kernel::LeanSmp => smp_peer::WINDOW,
+                _ => WINDOW,
+            };
+            config.kernel = story.artifacts.bzimage(peer);
+            config.initrd = match peer {
+                Kernel::LeanSmp => story.artifacts.peer_initramfs_smp(),
+                _ => story.artifacts.peer_initramfs(),
+            };
+            config.append = format!("{window} {words}");
         }
         Way::Initramfs => config.append = format!("{} {words}", config.append),
         Way::Peer => config.append = format!("{} {words} kjump.peer", config.append),

@@ -32,6 +32,7 @@ mod peer;
 mod qmp;
 mod runner;
 mod shell;
+mod smp_peer;
 mod snapshots;
 mod soak;
 mod story;

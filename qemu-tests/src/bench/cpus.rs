@@ -10,8 +10,8 @@ use super::figures::{self, Figure, Summary};
 use super::{row, Options};
 use crate::artifacts::Kernel;
 use crate::initramfs::Purpose;
+use crate::smp_peer;
 use crate::story::Story;
-use crate::tests::cycle_smp;
 use crate::vm::Vm;
 use crate::{disk, hibernation, kjump, shell};
 
@@ -25,7 +25,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     config.memory = options.memory;
     config.smp = options.smp;
     config.thread_each = true;
-    cycle_smp::add_peer(story, &mut config)?;
+    smp_peer::add(story, &mut config)?;
     let image = story.file("image.img");
     disk::empty(&image, u64::from(options.memory) + 256)?;
     config.disks = vec![image.into()];
@@ -34,7 +34,7 @@ pub fn run(story: &Story, options: &Options) -> Result<()> {
     vm.sh("mkdir -p /run/full; mount -t ramfs ramfs /run/full")?;
     let fill = format!("guest ramfill {FILL} 1 /run/full");
     vm.run_for(&fill, hibernation::LONG)?.ok()?;
-    cycle_smp::load(&mut vm, "")?;
+    smp_peer::load(&mut vm, "--window", "")?;
     let mark = vm.console.mark();
     let jump = vm.start_command("kjump jump --command shell")?;
     shell::wait(&vm, mark)?;

@@ -10,12 +10,14 @@ use anyhow::{anyhow, ensure, Context, Result};
 
 use super::busy::{Busy, Reached};
 use super::plan::{Kind, Machine, Operation, Plan, SLOTS};
+use crate::artifacts::Kernel;
 use crate::disk;
 use crate::ending::Waiting;
 use crate::hibernation::{self, Mode, Way};
 use crate::initramfs::Purpose;
 use crate::kjump;
 use crate::lan::Lan;
+use crate::smp_peer;
 use crate::snapshots::{self, rollback, snapshot};
 use crate::story::Story;
 use crate::vm::{Config, Vm};
@@ -34,6 +36,8 @@ struct Moment {
 struct Life<'a> {
     story: &'a Story,
     config: Config,
+    /// The kernel of B and C.
+    peer: Kernel,
     vm: Vm,
     busy: Busy,
     /// By the snapshots' numbers.
@@ -84,6 +88,9 @@ impl<'a> Life<'a> {
         config.disks.extend([target, copies, store].map(Into::into));
         let lan = Lan::start(&story.file("lan"))?;
         lan.connect(&mut config);
+        if machine.peer == Kernel::LeanSmp {
+            smp_peer::add(story, &mut config)?;
+        }
         let mut vm = story.boot(&format!("A: {machine}"), &config)?;
         kjump::insmod(&mut vm, "")?;
         vm.sh("echo 'snapshots = \"/dev/vdd\"' >>/etc/kjump.toml")?;
@@ -92,6 +99,7 @@ impl<'a> Life<'a> {
         Ok(Self {
             story,
             config,
+            peer: machine.peer,
             vm,
             busy,
             moments: Default::default(),
@@ -127,7 +135,10 @@ impl<'a> Life<'a> {
             vm.sh("kjump unload")?;
         }
         if !loaded || fresh {
-            kjump::load_plain(vm, kjump::COME_BACK)?;
+            match self.peer {
+                Kernel::LeanSmp => smp_peer::load(vm, "--window", kjump::COME_BACK)?,
+                _ => kjump::load_plain(vm, kjump::COME_BACK)?,
+            }
         }
         kjump::jump_and_return(vm, options).map(drop)
     }
@@ -167,7 +178,7 @@ impl<'a> Life<'a> {
         // Its disks are to be let go of before another one opens them.
         vm.kill().ok();
         let words = "kjump.resume=/dev/vdb";
-        let again = hibernation::again(self.story, &self.config, way, words);
+        let again = hibernation::again_by(self.story, &self.config, way, words, self.peer);
         let (vm, output) = hibernation::resume(self.story, "A, resumed", &again, &asleep)?;
         self.vm = vm;
         ensure!(

@@ -36,6 +36,8 @@ pub struct Machine {
     pub cpu: &'static str,
     /// CPUs.
     pub smp: u32,
+    /// The kernel of B and C.
+    pub peer: Kernel,
     /// RAM, MiB.
     pub memory: u32,
     /// More of A's command line.
@@ -48,8 +50,8 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} {} -smp {} {} MiB {} % patterns {}",
-            self.kernel, self.cpu, self.smp, self.memory, self.pattern, self.append
+            "{:?} {} -smp {} {:?} {} MiB {} % patterns {}",
+            self.kernel, self.cpu, self.smp, self.peer, self.memory, self.pattern, self.append
         )
     }
 }
@@ -137,12 +139,20 @@ impl Plan {
             kernel: pick(&mut chance, kernels),
             cpu: pick(&mut chance, &CPUS),
             smp: 1 + chance.below(2) as u32,
+            peer: Kernel::Lean,
             memory: pick(&mut chance, memory),
             append: pick(&mut chance, &APPEND),
             pattern: 5 + chance.below(40) as u32,
         };
+        // One that can compress on all CPUs is for machines that have several.
+        let several = machine.smp > 1 && seed.is_multiple_of(2);
         // Of much memory less: it only takes time.
         let machine = Machine {
+            peer: if several {
+                Kernel::LeanSmp
+            } else {
+                Kernel::Lean
+            },
             pattern: machine.pattern.min(PATTERNS * 100 / machine.memory),
             ..machine
         };

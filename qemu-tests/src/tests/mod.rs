@@ -13,7 +13,7 @@ mod core_restore;
 mod core_tools;
 mod corrupt;
 mod cycle;
-pub mod cycle_smp;
+mod cycle_smp;
 mod device;
 mod encrypted;
 mod framework;
