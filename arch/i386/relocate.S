@@ -18,9 +18,11 @@
 # What can go wrong. From phase 2 on an exception has no handler and resets the machine; so
 # whatever may be absent on some CPU (MSRs) is asked for before and told by {FEATURES}. An
 # NMI is answered by a lone iret, between any two instructions from phase 1 to phase 9: each
-# table that is loaded serves together with the one that is replaced next. So there are two IDTs,
-# one at the page's virtual address for what runs under the kernel's tables and GDT, and the
-# stub's; the gates of both name the kernel's code selector, which the stub's GDT has too.
+# table that is loaded serves together with the one that is replaced next. So there are two IDTs.
+# One is at the page's virtual address, for what runs in the module's text; its gate names the
+# kernel's code selector, which the stub's GDT has too. The other one is the stub's, which the peer
+# has until it loads its own: its gate names the boot protocol's selector, as a kernel that boots
+# keeps that in each GDT that it loads before.
 
 	.text
 
@@ -131,6 +133,8 @@ kjump_stub_start:
 	xorl	%edi, %edi
 	call	kjump_stub_watch
 
+	.globl	kjump_stub_leave
+kjump_stub_leave:
 	# Phase 6: enter the peer: %esi as the boot protocol wants it, and [esp] = the jump-back
 	# entry, or 0 where nobody comes back, as mainline has it.
 	movl	{PARAMS}(%ebp), %esi
@@ -208,12 +212,16 @@ kjump_stub_up:
 	movl	{RESUME}(%ebp), %eax
 	jmp	*%eax
 
-# Loads the stub's IDT and GDT and flat segments. %ebp = control page, at an address that is
-# both linear and physical. The IDT is first: its gate's selector is in the kernel's GDT too, while
-# the kernel's own handlers could not run with the stub's. Clobbers %eax.
+# Loads the stub's GDT and IDT and flat segments. %ebp = control page, at an address that is
+# both linear and physical. The GDT is first: it has what the gates of all IDTs name that were
+# loaded before, and CS comes from it at once. Clobbers %eax.
 kjump_stub_flat:
-	lidt	{STUB_IDTR}(%ebp)
+	pushl	${SEL_FLAT_CODE}
+	leal	{CODE} + 1f - kjump_stub_start(%ebp), %eax
+	pushl	%eax
 	lgdt	{STUB_GDTR}(%ebp)
+	lretl
+1:	lidt	{STUB_IDTR}(%ebp)
 	movl	${SEL_FLAT_DATA}, %eax
 	movl	%eax, %ds
 	movl	%eax, %es
@@ -222,11 +230,7 @@ kjump_stub_flat:
 	movl	%eax, %ss
 	xorl	%eax, %eax
 	lldt	%ax
-	pushl	${SEL_FLAT_CODE}
-	leal	{CODE} + 1f - kjump_stub_start(%ebp), %eax
-	pushl	%eax
-	lretl
-1:	ret
+	ret
 
 # Puts every other CPU into wait-for-SIPI: INIT to all but self. Paging off. Clobbers %eax,
 # %ecx, %edx.
@@ -251,6 +255,7 @@ kjump_stub_silence_cpus:
 
 # Clears PCI bus mastering of every device in the list at {BUS_MASTERS}: what the peer left
 # running must not write into memory that becomes ours. Clobbers %eax, %ecx, %edx, %esi.
+	.globl	kjump_stub_silence_devices
 kjump_stub_silence_devices:
 	movl	{BUS_MASTERS}(%ebp), %esi
 	testl	%esi, %esi

@@ -133,14 +133,16 @@ pub(crate) fn install(control: &mut ControlPage, phys: u32) -> Option<u32> {
     let patch = distance(&raw const kjump_stub_patch) + 1;
     control.code[patch..patch + 4].copy_from_slice(&phys.to_le_bytes());
 
-    // The same selector for the kernel's code in its GDT and in the stub's.
+    // The same selector for the kernel's code in its GDT and in the stub's; and one more that others have,
+    // whom an NMI's handler may return to.
     let selector = cpu::code_selector();
     control.gdt = [0; GDT_ENTRIES];
+    control.gdt[1] = FLAT_CODE;
     control.gdt[SELECTOR_CODE / 8] = FLAT_CODE;
     control.gdt[SELECTOR_DATA / 8] = FLAT_DATA;
     *control.gdt.get_mut(usize::from(selector) / 8)? = FLAT_CODE;
     let nmi = distance(&raw const kjump_stub_nmi) as u32;
-    control.idt = idt(selector, code + nmi);
+    control.idt = idt(SELECTOR_CODE as u16, code + nmi);
     // The stub's own text, not the copy of it.
     control.crossing_idt = idt(selector, &raw const kjump_stub_nmi as u32);
     control.stub_gdtr = TableRegister::new(phys + offset::GDT as u32, size_of_val(&control.gdt));

@@ -61,7 +61,7 @@ fn with_cpus(story: &Story, cpus: u32) -> Result<()> {
     let asleep = hibernation::hibernate(&mut vm, "/dev/vdb", Mode::Poweroff)?;
     drop(vm);
     smp_peer::has_all_cpus(&asleep.console, cpus)?;
-    let threads = format!("{cpus} threads compress");
+    let threads = format!("bytes by {cpus} threads;");
     ensure!(asleep.console.contains(&threads), "B has not: {threads}");
 
     let words = "kjump.resume=/dev/vdb";

@@ -49,6 +49,7 @@ mod snap;
 mod snap_base;
 mod snap_debug;
 mod snap_frozen;
+mod snap_grows;
 mod snap_qcow2;
 mod snapshot_room;
 mod space;
@@ -177,6 +178,7 @@ pub const ALL: &[Test] = &[
     test("snap-debug", 1800, snap_debug::run),
     test("snap-base", 1800, snap_base::run),
     test("snap-frozen", 900, snap_frozen::run),
+    test("snap-grows", 900, snap_grows::run),
     test("snap-qcow2", 900, snap_qcow2::run),
     test("soak-short", 1800, soak::short),
     long("soak-long", 36_000, soak::long),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! \[nmi-steps\]: an NMI between any two instructions of the stub, one after the other, from the kernel's
-//! last one to the kernel's first. Each is answered by the stub's own handler, or by the kernel's, and the
-//! instruction that it came before is the next. What is left out is inside of loops and of the exchange.
+//! \[nmi-steps\]: an NMI before one instruction of the stub after the other, on the way down and up. Each is
+//! answered by the stub's own handler, or by the kernel's, and the instruction that it came before is the next. A
+//! stretch ends with a loop's second turn; what follows until the next label is left out, and so are the
+//! exchange and what only a jump one way does.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -111,7 +112,7 @@ pub fn pae(story: &Story) -> Result<()> {
 
 fn run(story: &Story, kernel: Kernel) -> Result<()> {
     let mut config = story.config(kernel)?;
-    // QEMU sends an NMI to all CPUs, and starts those that wait for SIPI.
+    // A debugger steps one of them.
     config.smp = 1;
     let image = Workload::prepare(story, &mut config)?;
     let mut vm = story.boot("A", &config)?;
@@ -124,7 +125,14 @@ fn run(story: &Story, kernel: Kernel) -> Result<()> {
     let entry = kjump::address(&kjump::status(&mut vm)?, "jump_back_entry")?;
     let stub = Stub::of(&story.artifacts.module(kernel), entry)?;
     let enter = stub.loaded(&mut vm, "kjump_stub_enter")?;
-    let up = stub.copied("kjump_stub_up")?;
+    let [silence, leave, quiet, up] = [
+        "kjump_stub_silence_devices",
+        "kjump_stub_leave",
+        "kjump_stub_quiet",
+        "kjump_stub_up",
+    ]
+    .map(|label| stub.copied(label));
+    let (silence, leave, quiet, up) = (silence?, leave?, quiet?, up?);
     let text = enter..stub.loaded(&mut vm, "kjump_stub_resume_end")?;
     let copy = stub.copied("kjump_stub_start")?..stub.copied("kjump_stub_end")?;
     let handlers = [
@@ -146,9 +154,15 @@ fn run(story: &Story, kernel: Kernel) -> Result<()> {
     };
     walk.arrive(enter)?;
     walk.walk().context("on the way down")?;
+    for label in [silence, leave] {
+        walk.run_to(label)?;
+        walk.walk().context("on the way down")?;
+    }
     let down = walk.by_stub;
-    walk.run_to(entry)?;
-    walk.walk().context("at the jump-back entry")?;
+    for label in [entry, silence, quiet] {
+        walk.run_to(label)?;
+        walk.walk().context("at the jump-back entry")?;
+    }
     let back = walk.by_stub;
     walk.run_to(up)?;
     walk.walk().context("on the way up")?;

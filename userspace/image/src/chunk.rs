@@ -134,7 +134,7 @@ impl Packer {
         self.draft.first_page = self.pages;
         self.begun += 1;
         self.pages = self.totals.pages();
-        if self.pool.is_empty() {
+        if self.pool.len() == 0 {
             self.draft.press(&self.setting);
             put(
                 &mut self.draft,
@@ -179,6 +179,11 @@ impl Packer {
         while self.write_first(out)? {}
         self.broken = false;
         Ok(())
+    }
+
+    /// Threads that compress.
+    pub fn workers(&self) -> usize {
+        self.pool.len()
     }
 
     /// The image's keys, if it is encrypted.

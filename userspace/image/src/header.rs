@@ -17,6 +17,9 @@ use crate::layout::{
 use crate::mark::digest;
 use crate::table::{self, table_size, Base};
 
+/// Pages with contents of a chunk, unless a header says otherwise.
+pub const CHUNK_PAGES: u32 = 32;
+
 /// What is known about an image before its first page is read. Addresses in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -74,7 +77,7 @@ impl Default for Header {
             pages: 0,
             skipped: [0; SKIPPED_KINDS],
             codec: Codec::Lz4,
-            chunk_pages: 32,
+            chunk_pages: CHUNK_PAGES,
             ram: Vec::new(),
             encryption: None,
             table: false,

@@ -54,7 +54,7 @@ pub use device::Device;
 pub use error::{Error, Refusal};
 pub use extents::{Extent, Extents, ExtentsError};
 pub use guard::{decode as decode_guards, encode as encode_guards, Guard};
-pub use header::Header;
+pub use header::{Header, CHUNK_PAGES};
 pub use image::{hex, Image, Link, Machine};
 pub use inspect::{uuid, Inspection};
 pub use kjump_abi::{Range, ARCH_I386, ARCH_X86_64};

@@ -74,9 +74,9 @@ impl Pool {
         pool
     }
 
-    /// Whether there is anybody.
-    pub fn is_empty(&self) -> bool {
-        self.idle.is_empty() && self.busy.is_empty()
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.idle.len() + self.busy.len()
     }
 
     /// Whether all are busy: [`take`](Self::take) comes before the next [`swap`](Self::swap).

@@ -77,6 +77,8 @@ pub struct Summary {
     pub totals: Totals,
     /// The image's identity and hashes: what [`discard`](crate::discard) takes.
     pub seal: Seal,
+    /// Threads that compressed.
+    pub workers: usize,
 }
 
 /// Bytes that an image of so many pages takes at most, however they are spread and whatever they
@@ -307,8 +309,11 @@ impl<'a, T: Target> Writer<'a, T> {
             (None, Err(Error::Io { source, .. })) => return Err(Error::CommitUnknown { source }),
             (None, sent) => sent?,
         }
-        let seal = self.seal;
-        Ok(Summary { totals, seal })
+        Ok(Summary {
+            totals,
+            seal: self.seal,
+            workers: self.packer.workers(),
+        })
     }
 
     fn end(&mut self, end: &Aligned) -> Result<(), Error> {

@@ -49,6 +49,7 @@ proptest! {
             let summary = written(&mut disk, &header, &memory, key, workers).unwrap();
             let end = summary.totals.image_bytes as usize - PAGE;
             let chunks = disk.0[CHUNKS_OFFSET as usize..end].to_vec();
+            assert_eq!(summary.workers, workers);
             (summary.seal.chunks_digest, chunks, disk)
         };
         let (digest, chunks, _) = write(0);

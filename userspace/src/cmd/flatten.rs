@@ -140,7 +140,7 @@ impl Flat<'_> {
         let mut abort = Abort::watch();
         let options = Options {
             on_progress: Some(watch(&mut reporter, &mut abort)),
-            workers: workers(header.codec),
+            workers: workers(header.codec, header.chunk_pages),
             ..Options::default()
         };
         let mut writer = Writer::begin(target, &header, &guards, options).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use kjump_image::{Codec, Refusal, StreamTarget};
+use kjump_image::{Codec, Refusal, StreamTarget, CHUNK_PAGES};
 use kjump_target::{Access, Spec, System};
 
 use super::say;
@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{new_uuid, Save};
-use crate::hibernation::workers::workers;
+use crate::hibernation::workers::{by, workers};
 use crate::progress::Reporter;
 use crate::secret::{self, Encrypt, KeyArgs};
 
@@ -90,7 +90,7 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         request: &request,
         name: &args.target,
         guard: !args.no_guards,
-        workers: workers(request.codec),
+        workers: workers(request.codec, CHUNK_PAGES),
     };
     let spec = Spec::parse(&args.target)?;
     let stream = spec == Spec::Stream;
@@ -110,9 +110,10 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
     };
     drop(reporter);
     let line = format!(
-        "saved {} pages in {} bytes; now power off: `kjump back` gives the image up",
+        "saved {} pages in {} bytes{}; now power off: `kjump back` gives the image up",
         summary.totals.data_pages + summary.totals.zero_pages,
-        summary.totals.image_bytes
+        summary.totals.image_bytes,
+        by(summary.workers)
     );
     if stream {
         log::info!("{line}");

@@ -58,7 +58,8 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "NAME|SOURCE")]
     pub base: Option<String>,
     /// With a name: how large the file is [default: enough for the worst case; with --base a
-    /// quarter of that, and all of it if that turns out to be too small]
+    /// quarter of that, and all of it if that turns out to be too small; for all of memory if
+    /// much more has come into use meanwhile]
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     pub room: Option<u64>,
     /// How pages are compressed: lz4, zstd or none
@@ -200,18 +201,22 @@ struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// Saves to a file of the store's.
     fn named(&self, name: &str) -> Result<Outcome> {
-        let all = room_needed()?;
         if let Some(room) = self.args.room {
             return self.sized(name, room);
         }
+        let [now, most] = room_needed()?;
         if self.base.is_some() {
-            match self.sized(name, all / 4) {
+            match self.sized(name, now / 4) {
                 // More has changed than that.
                 Err(Error::NotDone { code: NO_ROOM, .. }) => {}
                 other => return other,
             }
         }
-        self.sized(name, all)
+        match self.sized(name, now) {
+            // More memory has come into use while the file was written.
+            Err(Error::NotDone { code: NO_ROOM, .. }) if now < most => self.sized(name, most),
+            other => other,
+        }
     }
 
     fn sized(&self, name: &str, size: u64) -> Result<Outcome> {

@@ -4,27 +4,29 @@ use std::fs;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use kjump_image::Codec;
+use kjump_image::{Codec, PAGE};
 
 use crate::cmd::meminfo;
 
-/// Bytes of memory that each comes to: its chunk as it is and compressed, and the encoder's tables, rounded up.
-fn each(codec: Codec) -> u64 {
-    match codec {
-        Codec::None | Codec::Lz4 => 512 << 10,
-        Codec::Zstd => 2 << 20,
-    }
+/// Bytes of memory that each comes to: its chunk as it is, compressed and as that reads back, and the encoder's
+/// tables, rounded up.
+fn each(codec: Codec, chunk_pages: u32) -> u64 {
+    let tables = match codec {
+        Codec::None | Codec::Lz4 => 128 << 10,
+        Codec::Zstd => 1600 << 10,
+    };
+    3 * u64::from(chunk_pages) * PAGE as u64 + tables
 }
 
 /// One for each CPU, if there are several and a quarter of the memory that is left holds so many. What calls
 /// does the rest meanwhile, which is less.
-pub fn workers(codec: Codec) -> usize {
+pub fn workers(codec: Codec, chunk_pages: u32) -> usize {
     let cpus = available_parallelism().map_or(1, NonZero::get);
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     fitting(
         cpus,
         meminfo(&text, "MemAvailable").unwrap_or(0),
-        each(codec),
+        each(codec, chunk_pages),
     )
 }
 
@@ -34,6 +36,15 @@ fn fitting(cpus: usize, available: u64, each: u64) -> usize {
         0
     } else {
         cpus.min(most)
+    }
+}
+
+/// What follows the size of an image that so many have compressed.
+pub fn by(workers: usize) -> String {
+    match workers {
+        0 => String::new(),
+        1 => " by 1 thread".into(),
+        _ => format!(" by {workers} threads"),
     }
 }
 

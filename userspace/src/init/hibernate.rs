@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kjump_image::CHUNK_PAGES;
 use kjump_target::{Access, Opened, Spec, System};
 
 use super::options::Options;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::hibernation;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{give_up, new_uuid, Save};
-use crate::hibernation::workers::workers;
+use crate::hibernation::workers::{by, workers};
 use crate::progress::Reporter;
 
 /// Does what the request in the handoff block says. Returns only if this kernel is to go back:
@@ -36,10 +37,6 @@ pub fn as_asked(options: &Options) -> Result<()> {
     };
     let name = target.name().to_string();
     say(format_args!("saving to {name}; Ctrl-C, Esc or q stops"));
-    let workers = workers(request.codec);
-    if workers > 0 {
-        say(format_args!("{workers} threads compress"));
-    }
     let mut reporter = Reporter::new("saving", false, false);
     let save = Save {
         device: &device,
@@ -47,7 +44,7 @@ pub fn as_asked(options: &Options) -> Result<()> {
         request: &request,
         name: &name,
         guard: true,
-        workers,
+        workers: workers(request.codec, CHUNK_PAGES),
     };
     let saved = save.run(&mut target, &mut reporter, &mut Abort::watch());
     // Nothing of it stays in this kernel, which may be entered again.
@@ -57,10 +54,11 @@ pub fn as_asked(options: &Options) -> Result<()> {
     drop(reporter);
     let totals = summary.totals;
     say(format_args!(
-        "saved: {} pages and {} of zeros in {} bytes; {}; {}",
+        "saved: {} pages and {} of zeros in {} bytes{}; {}; {}",
         totals.data_pages,
         totals.zero_pages,
         totals.image_bytes,
+        by(summary.workers),
         system::peak_memory(),
         match request.mode {
             Mode::None => "going back",

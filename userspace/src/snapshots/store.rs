@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use kjump_guard::{probe_kind, Kind};
-use kjump_image::{table_size, worst_case, Image, Progress};
+use kjump_image::{table_size, worst_case, Image, Progress, CHUNK_PAGES};
 use kjump_target::{Access, FilePlace, Opened, Spec, System};
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
 
@@ -224,8 +224,9 @@ impl Drop for Store {
     }
 }
 
-/// Bytes that a snapshot taken now may take at most.
-pub fn room_needed() -> Result<u64> {
+/// Bytes that a snapshot takes at most: one that is taken now, and one of a machine that has come to use all of
+/// its memory.
+pub fn room_needed() -> Result<[u64; 2]> {
     let text = fs::read_to_string("/proc/meminfo").map_err(|e| Error::io("/proc/meminfo", e))?;
     let map = crate::loader::memmap::read()?;
     let all: u64 = crate::hibernation::machine::ram_above(&map, 0)
@@ -233,9 +234,10 @@ pub fn room_needed() -> Result<u64> {
         .map(|r| (r.end - r.start) / 4096)
         .sum();
     let free = kib(&text, "MemFree:").unwrap_or(0) / 4;
-    let pages = all.saturating_sub(free) + MARGIN;
+    let now = all.saturating_sub(free) + MARGIN;
     // The file's own map of blocks is in front: a megabyte is more than it ever takes.
-    Ok(worst_case(pages, 32) + table_size(pages) + (1 << 20))
+    let room = |pages| worst_case(pages, CHUNK_PAGES) + table_size(pages) + (1 << 20);
+    Ok([now, all].map(room))
 }
 
 fn kib(text: &str, key: &str) -> Option<u64> {
