@@ -8,6 +8,9 @@ use kjump_image::{Codec, PAGE};
 
 use crate::cmd::meminfo;
 
+/// Bytes that are left to all else: buffers, tables, what the kernel takes to write.
+const RESERVE: u64 = 4 << 20;
+
 /// Bytes of memory that each comes to: its chunk as it is, compressed and as that reads back, and the encoder's
 /// tables, rounded up.
 fn each(codec: Codec, chunk_pages: u32) -> u64 {
@@ -18,8 +21,8 @@ fn each(codec: Codec, chunk_pages: u32) -> u64 {
     3 * u64::from(chunk_pages) * PAGE as u64 + tables
 }
 
-/// One for each CPU, if there are several and a quarter of the memory that is left holds so many. What calls
-/// does the rest meanwhile, which is less.
+/// One for each CPU, if there are several and memory holds so many. What calls does the rest meanwhile, which is
+/// less.
 pub fn workers(codec: Codec, chunk_pages: u32) -> usize {
     let cpus = available_parallelism().map_or(1, NonZero::get);
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -31,7 +34,8 @@ pub fn workers(codec: Codec, chunk_pages: u32) -> usize {
 }
 
 fn fitting(cpus: usize, available: u64, each: u64) -> usize {
-    let most = usize::try_from(available / 4 / each).unwrap_or(usize::MAX);
+    let most = available.saturating_sub(RESERVE) / each;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     if cpus < 2 {
         0
     } else {
@@ -58,7 +62,8 @@ mod tests {
         assert_eq!(fitting(1, 1 << 30), 0);
         assert_eq!(fitting(2, 1 << 30), 2);
         assert_eq!(fitting(8, 1 << 30), 8);
-        assert_eq!(fitting(8, 12 << 20), 3);
+        assert_eq!(fitting(8, 7 << 20), 3);
+        assert_eq!(fitting(8, 4 << 20), 0);
         assert_eq!(fitting(8, 3 << 20), 0);
         assert_eq!(fitting(1 << 20, u64::MAX), 1 << 20);
     }
