@@ -8,6 +8,7 @@ use lz4_flex::block::{
 };
 use ruzstd::decoding::FrameDecoder;
 use ruzstd::encoding::{compress, CompressionLevel};
+use zeroize::Zeroizing;
 
 use crate::buffer::zeros;
 use crate::layout::{CODEC_LZ4, CODEC_NONE, CODEC_ZSTD};
@@ -65,8 +66,9 @@ impl fmt::Display for Codec {
 pub struct Compressor {
     codec: Codec,
     table: CompressTable,
-    out: Vec<u8>,
-    check: Vec<u8>,
+    /// Wiped, as what is compressed is as secret as what it was made of.
+    out: Zeroizing<Vec<u8>>,
+    check: Zeroizing<Vec<u8>>,
 }
 
 impl Compressor {
@@ -75,13 +77,14 @@ impl Compressor {
         let (out, check) = match codec {
             Codec::None => (0, 0),
             Codec::Lz4 => (get_maximum_output_size(largest), 0),
-            Codec::Zstd => (largest, largest),
+            // What cannot be compressed comes out with heads around it.
+            Codec::Zstd => (largest + ZSTD_HEADS, largest),
         };
         Ok(Self {
             codec,
             table: CompressTable::large(),
-            out: zeros(out)?,
-            check: zeros(check)?,
+            out: zeros(out)?.into(),
+            check: zeros(check)?.into(),
         })
     }
 
@@ -92,7 +95,7 @@ impl Compressor {
             Codec::Lz4 => compress_into_with_table(raw, &mut self.out, &mut self.table).ok()?,
             Codec::Zstd => {
                 self.out.clear();
-                compress(raw, &mut self.out, CompressionLevel::Fastest);
+                compress(raw, &mut *self.out, CompressionLevel::Fastest);
                 // The encoder is young; what it made is only used if it reads back.
                 let check = self.check.get_mut(..raw.len())?;
                 if !decompress(Codec::Zstd, &self.out, check) || check != raw {
@@ -130,6 +133,9 @@ pub fn decompress(codec: Codec, stored: &[u8], raw: &mut [u8]) -> bool {
         }
     }
 }
+
+/// Bytes that Zstandard adds at most to a chunk that it cannot make smaller, and some.
+const ZSTD_HEADS: usize = 1024;
 
 /// What a decoder has to keep; a chunk is not larger than this.
 const MAX_ZSTD_WINDOW: u64 = 1 << 20;

@@ -1,6 +1,7 @@
 //! A chunk before it is written: its pages, and what was made of them.
 
 use zerocopy::{FromZeros, IntoBytes};
+use zeroize::Zeroizing;
 
 use crate::chunk::{bound, checksum, sum_of};
 use crate::codec::{Codec, Compressor};
@@ -27,8 +28,8 @@ pub struct Draft {
     compressor: Compressor,
     /// What its pages are.
     pub runs: Vec<Run>,
-    /// The pages with contents.
-    pub raw: Vec<u8>,
+    /// The pages with contents; of an image that is encrypted nothing else may tell.
+    pub raw: Zeroizing<Vec<u8>>,
     /// Chunks before it.
     pub number: u64,
     /// Pages in those.
@@ -49,7 +50,7 @@ impl Draft {
         Ok(Self {
             compressor: Compressor::new(setting.codec, setting.capacity)?,
             runs,
-            raw,
+            raw: raw.into(),
             number: 0,
             first_page: 0,
             head: ChunkHead::new_zeroed(),
