@@ -110,7 +110,7 @@ pub const ALL: &[Test] = &[
     test("device-fails", 900, device::fails),
     test("device-hangs", 300, device::hangs),
     test("watchdog", 600, watchdog::run),
-    test("nmi", 3600, interrupts::nmi),
+    test("nmi", 7200, interrupts::nmi),
     test("nmi-steps", 600, nmi_steps::plain),
     test("nmi-steps-pae", 600, nmi_steps::pae),
     test("pending", 1800, interrupts::pending),
