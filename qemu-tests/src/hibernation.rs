@@ -140,15 +140,13 @@ pub fn again_by(story: &Story, config: &Config, way: Way, words: &str, peer: Ker
     let mut config = config.clone();
     match way {
         Way::Bootloader => {
-            let window = match peer {
-                Kernel::LeanSmp => smp_peer::WINDOW,
-                _ => WINDOW,
+            let artifacts = &story.artifacts;
+            let (window, initrd) = match peer {
+                Kernel::LeanSmp => (smp_peer::WINDOW, artifacts.peer_initramfs_smp()),
+                _ => (WINDOW, artifacts.peer_initramfs()),
             };
-            config.kernel = story.artifacts.bzimage(peer);
-            config.initrd = match peer {
-                Kernel::LeanSmp => story.artifacts.peer_initramfs_smp(),
-                _ => story.artifacts.peer_initramfs(),
-            };
+            config.kernel = artifacts.bzimage(peer);
+            config.initrd = initrd;
             config.append = format!("{window} {words}");
         }
         Way::Initramfs => config.append = format!("{} {words}", config.append),

@@ -14,6 +14,8 @@ use flate2::Compression;
 use crate::artifacts::{Artifacts, Kernel};
 use crate::cpio::Cpio;
 use crate::peer;
+use crate::story::Story;
+use crate::vm::Config;
 
 /// A's /init. With `kjump.resume=` on the command line a saved machine is looked for before
 /// anything else happens to the disks; if there is none, or it is refused, this kernel goes on as
@@ -230,6 +232,15 @@ fn peers(artifacts: &Artifacts, mut archive: Cpio) -> Cpio {
         archive = archive.file("boot/peer.cpio.gz", &both);
     }
     archive
+}
+
+/// Puts more behind A's initramfs, in a file of the story's called `name`; of two files with one name the later
+/// counts.
+pub fn append(story: &Story, config: &mut Config, name: &str, more: Cpio) -> Result<()> {
+    let mut both = read(&config.initrd)?;
+    both.extend(more.finish());
+    config.initrd = story.file(name);
+    fs::write(&config.initrd, both).with_context(|| config.initrd.display().to_string())
 }
 
 /// Adds a package of Debian's: programs to `/bin`, libraries to `/lib`. Only packages of one suite

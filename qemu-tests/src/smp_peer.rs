@@ -8,6 +8,7 @@ use anyhow::{ensure, Result};
 
 use crate::artifacts::Kernel;
 use crate::cpio::Cpio;
+use crate::initramfs;
 use crate::story::Story;
 use crate::vm::{Config, Vm};
 
@@ -24,16 +25,12 @@ pub const WINDOW: &str = "memmap=exactmap memmap=640K@0 memmap=23M@1M mem=24M";
 pub fn add(story: &Story, config: &mut Config) -> Result<()> {
     let artifacts = &story.artifacts;
     let kernel = fs::read(artifacts.bzimage(Kernel::LeanSmp))?;
-    let initramfs = fs::read(artifacts.peer_initramfs_smp())?;
+    let image = fs::read(artifacts.peer_initramfs_smp())?;
     let more = Cpio::default()
         .file("boot/lean-smp", &kernel)
-        .file("boot/smp.cpio.gz", &initramfs)
+        .file("boot/smp.cpio.gz", &image)
         .file("etc/kjump.toml", SETTINGS.as_bytes());
-    let mut both = fs::read(&config.initrd)?;
-    both.extend(more.finish());
-    config.initrd = story.file("a-smp.cpio");
-    fs::write(&config.initrd, both)?;
-    Ok(())
+    initramfs::append(story, config, "a-smp.cpio", more)
 }
 
 /// Loads it for a window of a kind, `--window` or `--own-window`; `what` is more of its command line.

@@ -11,6 +11,7 @@ use crate::artifacts::Kernel;
 use crate::cpio::Cpio;
 use crate::elf;
 use crate::hibernation::LONG;
+use crate::initramfs;
 use crate::kjump::{self, exit, JUMP};
 use crate::story::Story;
 use crate::vm::{Config, Vm};
@@ -115,8 +116,5 @@ fn add_elf(story: &Story, config: &mut Config) -> Result<()> {
     let paths = [&from, &to].map(|path| path.display().to_string());
     elf::output("objcopy", &["--strip-all", &paths[0], &paths[1]])?;
     let more = Cpio::default().file("boot/vmlinux", &fs::read(&to)?);
-    let mut both = fs::read(&config.initrd)?;
-    both.extend(more.finish());
-    config.initrd = story.file("a-elf.cpio");
-    Ok(fs::write(&config.initrd, both)?)
+    initramfs::append(story, config, "a-elf.cpio", more)
 }

@@ -18,7 +18,7 @@ use crate::cpio::Cpio;
 use crate::disk;
 use crate::ending::{Left, Waiting};
 use crate::hibernation::LONG;
-use crate::initramfs::Purpose;
+use crate::initramfs::{append, Purpose};
 use crate::kjump::{self, exit};
 use crate::story::Story;
 use crate::vm::{Config, Vm};
@@ -188,10 +188,7 @@ pub fn add(story: &Story, config: &mut Config, flavour: &str) -> Result<()> {
     let more = Cpio::default()
         .file("boot/stock", &kernel)
         .file("boot/stock.cpio.gz", &initramfs(story, flavour)?);
-    let mut both = fs::read(&config.initrd)?;
-    both.extend(more.finish());
-    config.initrd = story.file("a-stock.cpio");
-    Ok(fs::write(&config.initrd, both)?)
+    append(story, config, "a-stock.cpio", more)
 }
 
 /// Busybox, the command, the modules, and nothing else.

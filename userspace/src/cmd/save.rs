@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use kjump_image::{Codec, Refusal, StreamTarget, CHUNK_PAGES};
+use kjump_image::{Codec, Refusal, StreamTarget};
 use kjump_target::{Access, Spec, System};
 
 use super::say;
@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{new_uuid, Save};
-use crate::hibernation::workers::{by, workers};
+use crate::hibernation::workers::by;
 use crate::progress::Reporter;
 use crate::secret::{self, Encrypt, KeyArgs};
 
@@ -90,7 +90,6 @@ pub fn run(args: &SaveArgs) -> Result<u8> {
         request: &request,
         name: &args.target,
         guard: !args.no_guards,
-        workers: workers(request.codec, CHUNK_PAGES),
     };
     let spec = Spec::parse(&args.target)?;
     let stream = spec == Spec::Stream;

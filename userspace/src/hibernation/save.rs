@@ -11,6 +11,7 @@ use kjump_target::System;
 use super::guards::Watch;
 use super::pages::{frames_of, SavedPages};
 use super::request::Request;
+use super::workers::workers;
 use super::{chain, machine};
 use crate::abort::Abort;
 use crate::device::Device;
@@ -38,8 +39,6 @@ pub struct Save<'a> {
     pub name: &'a str,
     /// Record what filesystems look like.
     pub guard: bool,
-    /// Threads that compress, see [`workers`](super::workers::workers).
-    pub workers: usize,
 }
 
 impl Save<'_> {
@@ -138,7 +137,7 @@ impl Save<'_> {
             optimistic: self.request.optimistic,
             on_progress: Some(watch(reporter, abort)),
             base,
-            workers: self.workers,
+            workers: workers(header.codec, header.chunk_pages),
             key: self
                 .request
                 .key

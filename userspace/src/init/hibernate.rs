@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use kjump_image::CHUNK_PAGES;
 use kjump_target::{Access, Opened, Spec, System};
 
 use super::options::Options;
@@ -15,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::hibernation;
 use crate::hibernation::request::Request;
 use crate::hibernation::save::{give_up, new_uuid, Save};
-use crate::hibernation::workers::{by, workers};
+use crate::hibernation::workers::by;
 use crate::progress::Reporter;
 
 /// Does what the request in the handoff block says. Returns only if this kernel is to go back:
@@ -44,7 +43,6 @@ pub fn as_asked(options: &Options) -> Result<()> {
         request: &request,
         name: &name,
         guard: true,
-        workers: workers(request.codec, CHUNK_PAGES),
     };
     let saved = save.run(&mut target, &mut reporter, &mut Abort::watch());
     // Nothing of it stays in this kernel, which may be entered again.

@@ -76,11 +76,7 @@ pub fn add(story: &Story, config: &mut Config) -> Result<()> {
         .file("boot/tools.cpio.gz", &bare(story, true)?)
         .file("boot/pae", &fs::read(artifacts.bzimage(Kernel::Pae))?);
     more = initramfs::debian(artifacts, "kexec-tools", more)?;
-    let mut both = fs::read(&config.initrd)?;
-    both.extend(more.finish());
-    config.initrd = story.file("a-interop.cpio");
-    fs::write(&config.initrd, both)?;
-    Ok(())
+    initramfs::append(story, config, "a-interop.cpio", more)
 }
 
 /// An initramfs of B's without the module, with kexec-tools or without.
